@@ -1,0 +1,24 @@
+//! The nouns of the house: typed ids, values, states and their legal moves, limits.
+//!
+//! Knows no I/O, no async, no SQL, no JSON. Everything here is a plain value that any crate may hold; who may
+//! write it is said on the type.
+
+mod digest;
+mod guid;
+mod health;
+mod image;
+mod limits;
+mod lrp;
+mod platform;
+mod route;
+
+pub use digest::{Digest, DigestError};
+pub use guid::{
+    AppGuid, BuildGuid, CellId, DropletGuid, InstanceGuid, OrgGuid, PackageGuid, ProcessGuid, SpaceGuid, UserGuid,
+};
+pub use health::{HealthCheck, HealthCheckKind};
+pub use image::{Compression, ImageConfig, Layer, Port, Protocol};
+pub use limits::{Limits, cpu_shares};
+pub use lrp::{Denied, LrpState, LrpEvent};
+pub use platform::Platform;
+pub use route::{RouteKey, RouteProtocol};
