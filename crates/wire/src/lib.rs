@@ -14,7 +14,9 @@
 #[path = "generated/slipway.v1.rs"]
 pub mod v1;
 
+mod log_sink;
 mod transport;
 
+pub use log_sink::LogSink;
 pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 pub use transport::{connect, incoming};
