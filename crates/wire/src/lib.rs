@@ -18,5 +18,6 @@ mod log_sink;
 mod transport;
 
 pub use log_sink::LogSink;
+pub use tonic::transport::{Channel, Server};
 pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 pub use transport::{connect, incoming};
