@@ -1,0 +1,129 @@
+//! Private certificate authorities, the insecure list, and what users are told.
+
+use image::{Client, ErrorKind, SettingsError};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
+use crate::pusher::{Pusher, config, noise};
+use crate::registry::{Options, Registry};
+use crate::{client, platform, read_all, reference, settings};
+
+/// A certificate authority and a certificate for 127.0.0.1 that it signed.
+pub struct Pki {
+    pub ca: String,
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Pki {
+    pub fn new() -> Self {
+        let ca_key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = params.self_signed(&ca_key).unwrap();
+        let issuer = Issuer::new(params, ca_key);
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])
+            .unwrap()
+            .signed_by(&key, &issuer)
+            .unwrap();
+        Self {
+            ca: ca.pem(),
+            certificate: leaf.pem(),
+            key: key.serialize_pem(),
+        }
+    }
+
+    pub fn registry(&self) -> Options {
+        Options {
+            tls: Some((self.certificate.clone(), self.key.clone())),
+            ..Options::default()
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_private_ca_works_once_it_is_given() {
+    let pki = Pki::new();
+    let registry = Registry::start(&pki.registry());
+    let host = registry.host();
+    let layers = [noise(5, 100_000)];
+    let pusher = Pusher::new(&format!("https://{host}"), None);
+    pusher
+        .image("app", Some("latest"), &config("amd64", &layers), &layers)
+        .await;
+    let image = reference(&format!("{host}/app"));
+
+    let error = client(&[])
+        .resolve(&image, None, &platform("amd64"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("x509") && text.contains(&format!("TLS with {host} failed")),
+        "{text}"
+    );
+    let remedy = format!("add the CA with --registry-ca or list {host} with --insecure-registry");
+    assert!(text.ends_with(&remedy), "{text}");
+
+    let trusting = image::Settings {
+        extra_ca_pem: vec![pki.ca.into_bytes()],
+        ..settings(&[])
+    };
+    for client in [Client::new(trusting).unwrap(), client(&[&host])] {
+        let resolved = client.resolve(&image, None, &platform("amd64")).await.unwrap();
+        let layer = &resolved.layers[0];
+        let reader = client
+            .blob(&image, None, &layer.digest, layer.size)
+            .await
+            .unwrap();
+        assert_eq!(read_all(reader).await.unwrap(), layers[0]);
+    }
+}
+
+#[tokio::test]
+async fn plain_http_needs_the_list() {
+    let registry = Registry::start(&Options::default());
+    let host = registry.host();
+    let error = client(&[])
+        .resolve(&reference(&format!("{host}/app")), None, &platform("amd64"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+    assert!(error.to_string().contains("does not speak TLS"), "{error}");
+    // Another port of the same host is another registry.
+    let port = if registry.port == 1 { 2 } else { 1 };
+    let other = client(&[&format!("127.0.0.1:{port}")]);
+    let error = other
+        .resolve(&reference(&format!("{host}/app")), None, &platform("amd64"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
+}
+
+#[tokio::test]
+async fn unusable_settings_are_refused() {
+    let with_ca = |pem: &str| image::Settings {
+        extra_ca_pem: vec![pem.as_bytes().to_vec()],
+        ..settings(&[])
+    };
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for pem in ["", "no pem"] {
+        let error = Client::new(with_ca(pem)).unwrap_err();
+        assert!(
+            matches!(error, SettingsError::CertificateAuthority { number: 1, .. }),
+            "{error}"
+        );
+    }
+    assert!(Client::new(with_ca(broken)).is_err());
+    let error = Client::new(settings(&["https://reg:5000"])).unwrap_err();
+    assert!(matches!(error, SettingsError::InsecureScheme(_)), "{error}");
+    let bad_default = image::Settings {
+        default_registry: "https://reg".to_owned(),
+        ..settings(&[])
+    };
+    assert!(matches!(
+        Client::new(bad_default).unwrap_err(),
+        SettingsError::DefaultRegistry(_)
+    ));
+}
