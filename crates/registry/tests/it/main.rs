@@ -1,0 +1,8 @@
+//! The registry as its clients see it: request by request, through skopeo, and across a crash.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot unwrap has failed")]
+
+mod house;
+mod isolation;
+mod pull;
+mod push;
