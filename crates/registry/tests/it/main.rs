@@ -4,5 +4,7 @@
 
 mod house;
 mod isolation;
+mod process;
 mod pull;
 mod push;
+mod skopeo;
