@@ -1,0 +1,4 @@
+//! The planner against whole worlds: properties over arbitrary pictures, and size.
+
+mod properties;
+mod scale;
