@@ -1,4 +1,6 @@
-//! The planner against whole worlds: properties over arbitrary pictures, and size.
+//! The planner against whole worlds: a seeded simulation with faults, properties over arbitrary pictures, and size.
 
 mod properties;
 mod scale;
+mod simulation;
+mod world;
