@@ -119,8 +119,9 @@ impl Caller {
                 Err(Forbidden::NotAuthorized)
             }
         };
-        if !p.can_read_space(&org, &space) && !(what == Right::ReadRoutes && p.can_read_routes(&org, &space))
-        {
+        let sees =
+            p.can_read_space(&org, &space) || what == Right::ReadRoutes && p.can_read_routes(&org, &space);
+        if !sees {
             return Err(hidden());
         }
         let status = org_status(tx, &row.org_guid).await?;

@@ -3,18 +3,33 @@
 //! Knows requests, permissions, what the API's texts are, and desired rows. Never talks to a cell to change anything:
 //! it writes desired state and returns; the scheduler does the rest. The only look at cells is for usage figures.
 
+pub mod app;
 pub mod body;
+pub mod build;
 pub mod caller;
+pub mod desired;
+pub mod destination;
+pub mod domain;
+pub mod droplet;
 pub mod endpoint;
+pub mod env;
 pub mod error;
 pub mod event;
+pub mod feature;
 pub mod flag;
+pub mod instance;
 pub mod job;
 pub mod list;
+mod manifest;
+pub mod notice;
 pub mod org;
+pub mod package;
 pub mod present;
+pub mod process;
 pub mod role;
 pub mod root;
+pub mod route;
+pub mod space;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -47,6 +62,8 @@ pub struct Settings {
     pub apps_domain: String,
     /// `:8080` when the router listens on another port than 80 or 443, so that shown URLs can be opened. Empty else.
     pub router_port_suffix: String,
+    /// Hosts that belong to the platform itself; no route may take one.
+    pub platform_hosts: Vec<String>,
     /// Registry for image names without a host.
     pub default_registry: String,
     /// Memory of a process that asks for none, MiB.
@@ -97,9 +114,22 @@ pub fn endpoints() -> Vec<Endpoint> {
     [
         root::endpoints(),
         job::endpoints(),
-        org::endpoints(),
         flag::endpoints(),
+        org::endpoints(),
+        space::endpoints(),
         role::endpoints(),
+        domain::endpoints(),
+        route::endpoints(),
+        destination::endpoints(),
+        app::endpoints(),
+        env::endpoints(),
+        feature::endpoints(),
+        process::endpoints(),
+        instance::endpoints(),
+        package::endpoints(),
+        build::endpoints(),
+        droplet::endpoints(),
+        manifest::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -34,6 +34,10 @@ pub struct Model {
     pub ready: bool,
     /// Since ns.
     pub since_ns: i64,
+    /// Memory it was placed with, MiB.
+    pub memory_mb: i64,
+    /// Disk it was placed with, MiB.
+    pub disk_mb: i64,
     /// Crash count.
     pub crash_count: i64,
     /// Crash reason.

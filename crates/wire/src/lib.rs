@@ -8,7 +8,6 @@
     clippy::all,
     clippy::allow_attributes_without_reason,
     clippy::too_many_lines,
-    clippy::disallowed_methods,
     reason = "generated; documented in the .proto file"
 )]
 #[path = "generated/slipway.v1.rs"]

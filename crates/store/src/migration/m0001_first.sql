@@ -107,11 +107,17 @@ CREATE TABLE droplet (
     username text, password_sealed text
 );
 CREATE INDEX droplet_app ON droplet (app_guid);
+CREATE TABLE desired_lrp (
+    id {id}, guid text NOT NULL UNIQUE, created_at bigint NOT NULL, updated_at bigint NOT NULL,
+    process_guid text NOT NULL UNIQUE REFERENCES process (guid) ON DELETE CASCADE,
+    app_guid text NOT NULL, lifecycle text NOT NULL, memory_mb bigint NOT NULL, disk_mb bigint NOT NULL,
+    spec_sealed text NOT NULL
+);
 CREATE TABLE actual_lrp (
     id {id}, guid text NOT NULL UNIQUE, created_at bigint NOT NULL, updated_at bigint NOT NULL,
     process_guid text NOT NULL, process_version text NOT NULL, instance_index bigint NOT NULL,
     state text NOT NULL, cell_id text, address text, ports text NOT NULL, ready boolean NOT NULL,
-    since_ns bigint NOT NULL, crash_count bigint NOT NULL, crash_reason text, placement_error text, retry_at_ns bigint
+    since_ns bigint NOT NULL, memory_mb bigint NOT NULL, disk_mb bigint NOT NULL, crash_count bigint NOT NULL, crash_reason text, placement_error text, retry_at_ns bigint
 );
 CREATE INDEX actual_lrp_process ON actual_lrp (process_guid);
 CREATE TABLE job (
