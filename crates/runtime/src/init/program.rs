@@ -1,0 +1,228 @@
+//! Running the program: from a clone of pid 1 to the image's own code.
+
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sys::seccomp::Instruction;
+use sys::spawn::{Namespaces, Spawned, spawn};
+
+use super::user::Account;
+use super::{During, Failure, Stdio, rights};
+use crate::oci::{self, Spec};
+use crate::rules;
+
+/// A program ready to be run in the caller's namespaces.
+pub(crate) struct Program<'a> {
+    pub account: Account,
+    process: &'a oci::Process,
+    /// Files to try, in order.
+    candidates: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+}
+
+impl<'a> Program<'a> {
+    /// Works out what to run; nothing is run yet.
+    pub fn new(spec: &'a Spec, account: Account) -> Result<Self, Failure> {
+        let process = &spec.process;
+        let env = rules::environment_with_defaults(&process.env, account.uid, &account.name, &account.home);
+        let name = process
+            .args
+            .first()
+            .ok_or_else(|| Failure::refused("no start command found or specified"))?;
+        let candidates = strings(&candidates(name, &env))?;
+        Ok(Self {
+            candidates,
+            argv: strings(&process.args)?,
+            env: strings(&env)?,
+            account,
+            process,
+        })
+    }
+
+    /// Runs it as a child of the caller; returns when its own code runs.
+    ///
+    /// # Errors
+    /// The reason why it could not be run, for the app's developer.
+    pub fn spawn(&self, filter: &[Instruction], stdio: &Stdio) -> Result<Spawned, Failure> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
+        let mut keep = stdio.fds().map(|fd| fd.as_raw_fd()).to_vec();
+        keep.push(writer.as_raw_fd());
+        let child = spawn(Namespaces::Inherited, &keep, || {
+            self.child(filter, stdio, &writer)
+        });
+        let child = child.during("start a process")?;
+        drop(writer);
+        // The pipe closes without a word when the program's own code starts.
+        let mut reason = String::new();
+        std::fs::File::from(reader)
+            .read_to_string(&mut reason)
+            .during("hear from the program")?;
+        if reason.is_empty() {
+            Ok(child)
+        } else {
+            Err(Failure::refused(reason))
+        }
+    }
+
+    /// Becomes the program, or reports why not.
+    fn child(&self, filter: &[Instruction], stdio: &Stdio, report: &OwnedFd) -> i32 {
+        let failure = match self.become_program(filter, stdio) {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        let report = report.as_fd().try_clone_to_owned().map(std::fs::File::from);
+        if let Ok(mut report) = report {
+            // Without a reader nobody wants to know.
+            drop(report.write_all(base::chain(&failure).as_bytes()));
+        }
+        127
+    }
+
+    fn become_program(
+        &self,
+        filter: &[Instruction],
+        stdio: &Stdio,
+    ) -> Result<std::convert::Infallible, Failure> {
+        rustix::process::setsid().during("make a session")?;
+        rustix::stdio::dup2_stdin(&stdio.stdin).during("set the standard input")?;
+        rustix::stdio::dup2_stdout(&stdio.stdout).during("set the standard output")?;
+        rustix::stdio::dup2_stderr(&stdio.stderr).during("set the standard error")?;
+        sys::exec::reset_signals();
+        self.process.rlimits.iter().try_for_each(limit)?;
+        self.enter_directory()?;
+        rights::become_account(&self.account, &self.process.capabilities, filter)?;
+        Err(self.exec())
+    }
+
+    /// Enters the working directory, made for the user when it is missing.
+    fn enter_directory(&self) -> Result<(), Failure> {
+        let cwd = self.process.cwd.as_str();
+        let step = format!("change to the working directory {cwd}");
+        match rustix::process::chdir(cwd) {
+            Err(Errno::NOENT) => {
+                make_directories(cwd).during(format!("make the working directory {cwd}"))?;
+                let (uid, gid) = (Uid::from_raw(self.account.uid), Gid::from_raw(self.account.gid));
+                rustix::fs::chown(cwd, Some(uid), Some(gid)).during(format!("hand over {cwd}"))?;
+                rustix::process::chdir(cwd).during(&step)?;
+            }
+            entered => entered.during(&step)?,
+        }
+        // A symlink of the image into /proc could lead to a directory outside the root (CVE-2024-21626).
+        let here = rustix::process::getcwd(Vec::new()).during(&step)?;
+        if here.to_bytes().starts_with(b"/") {
+            return Ok(());
+        }
+        Err(Failure::refused(format!(
+            "the working directory {cwd} is outside the container"
+        )))
+    }
+
+    /// Tries each candidate; returns why none could be run.
+    fn exec(&self) -> Failure {
+        let name = self.process.args.first().map_or("", String::as_str);
+        let mut denied = None;
+        for candidate in &self.candidates {
+            let error = sys::exec::exec(candidate, &self.argv, &self.env);
+            match Errno::from_io_error(&error) {
+                Some(Errno::NOENT | Errno::NOTDIR) => {}
+                Some(Errno::ACCESS) => denied = Some(error),
+                Some(Errno::NOEXEC) => {
+                    return Failure::refused(format!(
+                        "cannot run {name}: exec format error; the file is for another platform, or a script without \
+                         its #! line"
+                    ));
+                }
+                _ => {
+                    return Failure::Step {
+                        step: format!("run {name}"),
+                        source: error,
+                    };
+                }
+            }
+        }
+        match denied {
+            Some(_) => Failure::refused(format!(
+                "cannot run {name}: permission denied; the file or its directory is not executable for user {}",
+                self.account.uid
+            )),
+            None if name.contains('/') => Failure::refused(format!(
+                "cannot run {name}: no such file in the image, or the interpreter it needs is not there"
+            )),
+            None => Failure::refused(format!(
+                "cannot run {name}: executable file not found in the container's PATH"
+            )),
+        }
+    }
+}
+
+/// The paths `name` may mean: itself with a slash, else one in each directory of `PATH`.
+fn candidates(name: &str, env: &[String]) -> Vec<String> {
+    if name.contains('/') {
+        return vec![name.to_owned()];
+    }
+    let path = env
+        .iter()
+        .find_map(|entry| entry.strip_prefix("PATH="))
+        .unwrap_or("");
+    // Relative entries would run what lies in the working directory by accident.
+    path.split(':')
+        .filter(|dir| dir.starts_with('/'))
+        .map(|dir| format!("{dir}/{name}"))
+        .collect()
+}
+
+fn strings(list: &[String]) -> Result<Vec<CString>, Failure> {
+    let one = |text: &String| {
+        CString::new(text.as_str()).map_err(|_| Failure::refused("a NUL byte in an argument"))
+    };
+    list.iter().map(one).collect()
+}
+
+/// The caller's root is the container's, so its own symlinks cannot lead out of it.
+fn make_directories(path: &str) -> Result<(), Errno> {
+    let mut so_far = String::new();
+    for name in path.split('/').filter(|name| !name.is_empty()) {
+        so_far.push('/');
+        so_far.push_str(name);
+        match rustix::fs::mkdir(so_far.as_str(), Mode::from_raw_mode(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Sets a limit as far as the shim's own hard limit allows: raising that needs rights a cell may lack.
+fn limit(wanted: &oci::Rlimit) -> Result<(), Failure> {
+    let resource = match wanted.kind.as_str() {
+        "RLIMIT_NOFILE" => Resource::Nofile,
+        "RLIMIT_CORE" => Resource::Core,
+        other => return Err(Failure::refused(format!("unknown resource limit {other}"))),
+    };
+    let ceiling = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+    let cap = |value: u64| Some(value.min(ceiling)).filter(|value| *value != u64::MAX);
+    let limit = Rlimit {
+        current: cap(wanted.soft),
+        maximum: cap(wanted.hard),
+    };
+    setrlimit(resource, limit).during(format!("set {}", wanted.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::candidates;
+
+    #[test]
+    fn programs_are_searched_in_absolute_directories_only() {
+        let env = ["PATH=/a::rel:.:/b".to_owned()];
+        assert_eq!(candidates("x", &env), ["/a/x", "/b/x"]);
+        assert_eq!(candidates("./x", &env), ["./x"]);
+        assert!(candidates("x", &[]).is_empty());
+    }
+}
