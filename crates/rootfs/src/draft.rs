@@ -1,0 +1,106 @@
+//! A layer being unpacked, under a temporary name until it is complete.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use model::Digest;
+use tracing::warn;
+
+use crate::UnpackLimits;
+use crate::decode::Content;
+use crate::error::{StoreError, UnpackError};
+use crate::extract::{Extracted, extract};
+use crate::marker::Marker;
+use crate::remove::{open_child, remove_tree};
+use crate::store::failed;
+use crate::tar::TarStream;
+
+/// Allowance for headers, names and padding per entry of a tar, bytes.
+const OVERHEAD_PER_ENTRY: u64 = 4096;
+/// Allowance for the padding at the end of a tar, bytes.
+const OVERHEAD: u64 = 1 << 20;
+
+/// Tells apart the temporary names of this process; those of earlier ones are gone when a store is open.
+static NAMES: AtomicU64 = AtomicU64::new(0);
+
+/// A directory in the store's `tmp`; removed when dropped, unless kept.
+pub(crate) struct Draft {
+    tmp: PathBuf,
+    name: String,
+}
+
+impl Draft {
+    /// Makes the empty directory.
+    pub(crate) fn new(store: &Path, diff_id: &Digest) -> Result<Self, StoreError> {
+        let draft = Self::named(store, diff_id);
+        // Without an entry of its own a root directory is like any other, mode 0755.
+        fs::create_dir(draft.path()).map_err(failed("create", &draft.path()))?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(draft.path(), mode).map_err(failed("set the mode of", &draft.path()))?;
+        Ok(draft)
+    }
+
+    /// Moves a layer's directory out of sight; dropping the draft deletes it. Nothing there is fine.
+    pub(crate) fn of_removed(store: &Path, diff_id: &Digest, layer: &Path) -> Result<Self, StoreError> {
+        let draft = Self::named(store, diff_id);
+        match fs::rename(layer, draft.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("move away", layer)(error)),
+            _ => Ok(draft),
+        }
+    }
+
+    fn named(store: &Path, diff_id: &Digest) -> Self {
+        let name = format!("{}.{}", diff_id.hex(), NAMES.fetch_add(1, Ordering::Relaxed));
+        Self {
+            tmp: store.join("tmp"),
+            name,
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.tmp.join(&self.name)
+    }
+
+    /// Unpacks `blob` and verifies that its content is `diff_id`.
+    pub(crate) fn fill(
+        &self,
+        diff_id: &Digest,
+        blob: impl io::Read,
+        limits: UnpackLimits,
+    ) -> Result<Extracted, UnpackError> {
+        let tmp = File::open(&self.tmp).map_err(failed("open", &self.tmp))?;
+        let root = open_child(&tmp, self.name.as_bytes()).map_err(failed("open", &self.path()))?;
+        let headers = limits.max_entries.saturating_mul(OVERHEAD_PER_ENTRY);
+        let stream_limit = limits.max_bytes.saturating_add(headers).saturating_add(OVERHEAD);
+        let mut tar = TarStream::new(Content::new(blob, stream_limit).map_err(UnpackError::Read)?);
+        let extracted = extract(&mut tar, root, limits)?;
+        let actual = tar.into_inner().finish().map_err(UnpackError::Read)?;
+        if actual == *diff_id {
+            Ok(extracted)
+        } else {
+            Err(UnpackError::Digest {
+                expected: diff_id.clone(),
+                actual,
+            })
+        }
+    }
+
+    /// Gives the layer its final name, then its marker.
+    pub(crate) fn keep(self, layer: &Path, marker: &Marker, marker_path: &Path) -> Result<(), StoreError> {
+        fs::rename(self.path(), layer).map_err(failed("name", layer))?;
+        marker
+            .write(&self.tmp.join(format!("{}.marker", self.name)), marker_path)
+            .map_err(failed("mark", layer))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let removed = File::open(&self.tmp).and_then(|tmp| remove_tree(&tmp, self.name.as_bytes()));
+        if let Err(error) = removed {
+            warn!(path = %self.path().display(), %error, "cannot remove a temporary layer now; the next start will");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The layers of a cell: one directory per diff id, unpacked once, shared read-only by all instances.
+//!
+//! ```text
+//! <dir>/            0711
+//!   lock            held for the life of the store: one process at a time
+//!   layers/<hex>/   0700 above: set-user-id programs of images are out of the reach of the host's users
+//!   meta/<hex>      completeness marker; its mtime is the layer's last use
+//!   tmp/            unpacking and deletion happen here; emptied when the store is opened
+//!   empty/          lower directory of an image without layers
+//! ```
+//!
+//! Order on disk, so that a crash at any point is harmless: directory renamed into `layers`, then marker written;
+//! marker removed, then directory renamed into `tmp` and deleted. What has no valid marker is removed by `open`.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
+
+use model::{Digest, Layer};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, utimensat};
+use tracing::{info, warn};
+
+use crate::draft::Draft;
+use crate::error::{StoreError, UnpackError};
+use crate::flight::Flights;
+use crate::marker::{Durability, Marker, boot_id};
+use crate::upkeep::sweep;
+use crate::{LayerInfo, UnpackLimits};
+
+/// A layer in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredLayer {
+    /// Digest of the layer's uncompressed tar.
+    pub diff_id: Digest,
+    /// What it holds.
+    pub info: LayerInfo,
+    /// When it was last unpacked, asked for or assembled.
+    pub last_used: SystemTime,
+}
+
+/// The layer store of a cell. Clones share it. All calls block.
+#[derive(Clone, Debug)]
+pub struct LayerStore(pub(crate) Arc<Shared>);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    boot: String,
+    index: Mutex<Index>,
+    pub(crate) flights: Flights,
+    /// One collection or settling at a time.
+    pub(crate) upkeep: Mutex<()>,
+    _lock: File,
+}
+
+/// What is here and what must stay.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pub(crate) layers: HashMap<Digest, Arc<Marker>>,
+    pub(crate) pins: HashMap<Digest, u64>,
+}
+
+/// Keeps layers from being collected until dropped, whether they are here yet or not.
+#[derive(Debug)]
+#[must_use = "the layers are kept only while this lives"]
+pub struct Pin {
+    store: LayerStore,
+    layers: Vec<Digest>,
+}
+
+impl LayerStore {
+    /// Opens or creates the store in `dir` and removes what an earlier process left unfinished.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] while another process has it.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        make_dir(dir, 0o711)?;
+        for (name, mode) in [
+            ("layers", 0o700),
+            ("meta", 0o700),
+            ("tmp", 0o700),
+            ("empty", 0o755),
+        ] {
+            make_dir(&dir.join(name), mode)?;
+        }
+        let lock_path = dir.join("lock");
+        let lock = File::create(&lock_path).map_err(failed("create", &lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Busy { dir: dir.to_owned() }),
+            result => result.map_err(failed("lock", &lock_path))?,
+        }
+        let boot = boot_id().map_err(failed("read the boot id for", dir))?;
+        let layers = sweep(dir, &boot)?;
+        let index = Mutex::new(Index {
+            layers,
+            pins: HashMap::new(),
+        });
+        let (flights, upkeep) = (Flights::default(), Mutex::new(()));
+        Ok(Self(Arc::new(Shared {
+            dir: dir.to_owned(),
+            boot,
+            index,
+            flights,
+            upkeep,
+            _lock: lock,
+        })))
+    }
+
+    /// True when the layer is complete here. Counts as a use.
+    pub fn has(&self, diff_id: &Digest) -> bool {
+        self.used(diff_id).is_some()
+    }
+
+    /// Bytes of file content in a layer, if it is here.
+    pub fn size(&self, diff_id: &Digest) -> Option<u64> {
+        self.index().layers.get(diff_id).map(|marker| marker.info.bytes)
+    }
+
+    /// Unpacks a layer, unless it is here: then `blob` is not read. Callers for one layer at the same time share one
+    /// unpacking; if it fails, the next of them tries with its own blob.
+    ///
+    /// `blob` is read to its end, so a reader that verifies the compressed digest there is heard. It must bound its
+    /// own waiting. The content is verified against `layer.diff_id`; on any error nothing is left.
+    ///
+    /// # Errors
+    /// See [`UnpackError`].
+    pub fn unpack(
+        &self,
+        layer: &Layer,
+        blob: impl io::Read,
+        limits: UnpackLimits,
+    ) -> Result<LayerInfo, UnpackError> {
+        let diff_id = &layer.diff_id;
+        let _flight = self.0.flights.take(diff_id);
+        if let Some(marker) = self.used(diff_id) {
+            return Ok(marker.info);
+        }
+        let draft = Draft::new(&self.0.dir, diff_id)?;
+        let extracted = draft.fill(diff_id, blob, limits)?;
+        let info = extracted.info;
+        let marker = Marker {
+            durability: Durability::ThisBoot(self.0.boot.clone()),
+            info,
+            root_explicit: extracted.root_explicit,
+            implicit: extracted.implicit,
+        };
+        draft.keep(&self.layer_path(diff_id), &marker, &self.marker_path(diff_id))?;
+        self.index().layers.insert(diff_id.clone(), Arc::new(marker));
+        info!(layer = %diff_id, bytes = info.bytes, entries = info.entries, "layer unpacked");
+        if info.devices_skipped > 0 || info.xattrs_skipped > 0 {
+            let (devices, xattrs) = (info.devices_skipped, info.xattrs_skipped);
+            warn!(layer = %diff_id, devices, xattrs, "device nodes or attributes of the layer were left out");
+        }
+        Ok(info)
+    }
+
+    /// All layers with size and last use, in no order.
+    pub fn layers(&self) -> Vec<StoredLayer> {
+        let all: Vec<_> = self
+            .index()
+            .layers
+            .iter()
+            .map(|(digest, marker)| (digest.clone(), marker.info))
+            .collect();
+        let describe = |(diff_id, info)| {
+            let modified = fs::metadata(self.marker_path(&diff_id)).and_then(|meta| meta.modified());
+            StoredLayer {
+                diff_id,
+                info,
+                last_used: modified.unwrap_or(SystemTime::UNIX_EPOCH),
+            }
+        };
+        all.into_iter().map(describe).collect()
+    }
+
+    /// Keeps these layers from [`Self::remove_unused`] until the pin is dropped. Take it before asking [`Self::has`]
+    /// and hold it while an instance may use the layers.
+    pub fn pin(&self, layers: &[Digest]) -> Pin {
+        let mut index = self.index();
+        for layer in layers {
+            *index.pins.entry(layer.clone()).or_default() += 1;
+        }
+        Pin {
+            store: self.clone(),
+            layers: layers.to_vec(),
+        }
+    }
+
+    /// The marker of a layer that is here; counts as a use.
+    pub(crate) fn used(&self, diff_id: &Digest) -> Option<Arc<Marker>> {
+        let marker = self.index().layers.get(diff_id).cloned()?;
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        // The time of use only orders collection: without it the layer looks older than it is.
+        if let Err(error) = utimensat(CWD, self.marker_path(diff_id), &times, AtFlags::empty()) {
+            warn!(layer = %diff_id, %error, "cannot note the use of a layer");
+        }
+        Some(marker)
+    }
+
+    pub(crate) fn index(&self) -> MutexGuard<'_, Index> {
+        self.0.index.lock().expect("no holder of this lock panics")
+    }
+
+    pub(crate) fn layer_path(&self, diff_id: &Digest) -> PathBuf {
+        self.0.dir.join("layers").join(diff_id.hex())
+    }
+
+    pub(crate) fn marker_path(&self, diff_id: &Digest) -> PathBuf {
+        self.0.dir.join("meta").join(diff_id.hex())
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let mut index = self.store.index();
+        for layer in &self.layers {
+            if let Some(count) = index.pins.get_mut(layer) {
+                *count -= 1;
+                if *count == 0 {
+                    index.pins.remove(layer);
+                }
+            }
+        }
+    }
+}
+
+/// For `map_err` on an operation of the store.
+pub(crate) fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io {
+        action,
+        path,
+        source: source.into(),
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), StoreError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed("create", path)(error)),
+        // The umask may have taken bits away, or an earlier version left others.
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            .map_err(failed("set the mode of", path)),
+    }
+}

@@ -1,0 +1,270 @@
+//! The directory a layer is unpacked into: every operation names a place beneath its root, and the kernel keeps it so.
+//!
+//! Parents are opened with `openat2`, beneath the root, without symlinks. Where an earlier entry of the same layer
+//! made a parent a symlink, it is followed as if the layer's directory were `/` (RESOLVE_IN_ROOT): that is what a
+//! tar extracted in a chroot gives, and it cannot leave the directory. The last component is never followed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RawMode, ResolveFlags, Stat, XattrFlags, chmodat, fsetxattr, makedev,
+    mkdirat, mknodat, openat2, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use crate::error::UnpackError;
+use crate::path::{EntryPath, prefixes};
+use crate::remove::{open_child, remove_tree};
+
+/// Open parent directories kept.
+const CACHED_PARENTS: usize = 64;
+/// Most directories without an entry that are remembered.
+const MAX_IMPLICIT: usize = 20_000;
+/// Bound on their paths together, bytes.
+const MAX_IMPLICIT_BYTES: usize = 8 << 20;
+/// Mode of a directory that has no entry of its own.
+pub(crate) const IMPLICIT_MODE: RawMode = 0o755;
+/// Marks a directory that hides the one of the same name in lower layers; kernel overlayfs documentation.
+pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// A layer's directory while it is filled.
+pub(crate) struct Tree {
+    root: Rc<OwnedFd>,
+    parents: HashMap<Vec<u8>, Rc<OwnedFd>>,
+    implicit: BTreeSet<Vec<u8>>,
+    implicit_bytes: usize,
+    made: u64,
+}
+
+impl Tree {
+    /// Starts with an open, empty directory.
+    pub(crate) fn new(root: OwnedFd) -> Self {
+        Self {
+            root: Rc::new(root),
+            parents: HashMap::new(),
+            implicit: BTreeSet::new(),
+            implicit_bytes: 0,
+            made: 0,
+        }
+    }
+
+    /// The root itself.
+    pub(crate) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// How many directories were made without an entry of their own.
+    pub(crate) fn implicit_made(&self) -> u64 {
+        self.made
+    }
+
+    /// Directories that never got an entry of their own: their attributes should come from lower layers.
+    pub(crate) fn into_implicit(self) -> BTreeSet<Vec<u8>> {
+        self.implicit
+    }
+
+    /// Says that `path` has an entry, so that its attributes are the layer's own.
+    pub(crate) fn set_explicit(&mut self, path: &EntryPath) {
+        self.implicit.remove(path.as_bytes());
+    }
+
+    /// The directory `path` lies in, made where it is missing.
+    pub(crate) fn parent(&mut self, path: &EntryPath) -> Result<Rc<OwnedFd>, UnpackError> {
+        match self.existing_parent(path) {
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                let (dir, _) = path.split();
+                let made = self.make_dirs(dir)?;
+                self.remember(dir, &made);
+                Ok(made)
+            }
+            result => result.map_err(UnpackError::entry("open the directory of", path.as_bytes())),
+        }
+    }
+
+    /// The directory `path` lies in, which must exist.
+    pub(crate) fn existing_parent(&mut self, path: &EntryPath) -> Result<Rc<OwnedFd>, Errno> {
+        let (dir, _) = path.split();
+        if dir.is_empty() {
+            return Ok(Rc::clone(&self.root));
+        }
+        if let Some(open) = self.parents.get(dir) {
+            return Ok(Rc::clone(open));
+        }
+        let open = Rc::new(self.open_dir(dir)?);
+        self.remember(dir, &open);
+        Ok(open)
+    }
+
+    fn remember(&mut self, dir: &[u8], open: &Rc<OwnedFd>) {
+        if self.parents.len() >= CACHED_PARENTS {
+            self.parents.clear();
+        }
+        self.parents.insert(dir.to_vec(), Rc::clone(open));
+    }
+
+    /// Removes whatever has this name, a whole tree if need be. Later entries win.
+    pub(crate) fn clear(&mut self, dir: &OwnedFd, path: &EntryPath) -> Result<(), UnpackError> {
+        let (_, name) = path.split();
+        match lookup(dir, name) {
+            Ok(Found::Nothing) => return Ok(()),
+            // An open directory below, or one reached through the symlink, is no longer what its path says.
+            Ok(Found::Directory | Found::Symlink) => self.parents.clear(),
+            Ok(Found::Whiteout | Found::Other) => {}
+            Err(errno) => return Err(UnpackError::entry("look at", path.as_bytes())(errno)),
+        }
+        remove_tree(dir, name).map_err(UnpackError::entry("replace", path.as_bytes()))
+    }
+
+    /// Makes a directory, or keeps the one that is there; a directory over a whiteout hides the lower one.
+    pub(crate) fn make_dir(&mut self, dir: &OwnedFd, path: &EntryPath) -> Result<OwnedFd, UnpackError> {
+        let (_, name) = path.split();
+        let fail = |action| UnpackError::entry::<Errno>(action, path.as_bytes());
+        let mut opaque = false;
+        match mkdirat(dir, name, Mode::RWXU) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => match lookup(dir, name).map_err(fail("look at"))? {
+                Found::Directory => {}
+                found => {
+                    opaque = found == Found::Whiteout;
+                    self.clear(dir, path)?;
+                    mkdirat(dir, name, Mode::RWXU).map_err(fail("create"))?;
+                }
+            },
+            Err(errno) => return Err(fail("create")(errno)),
+        }
+        let made = open_child(dir, name).map_err(UnpackError::entry("open", path.as_bytes()))?;
+        if opaque {
+            set_opaque(&made).map_err(fail("mark opaque"))?;
+        }
+        Ok(made)
+    }
+
+    /// Hides `name` of the lower layers. What this layer itself has under the name stays visible (OCI image-spec,
+    /// layer.md "Whiteouts"), a directory as an opaque one.
+    pub(crate) fn whiteout(&mut self, path: &EntryPath) -> Result<(), UnpackError> {
+        let dir = self.parent(path)?;
+        let (_, name) = path.split();
+        let fail = |action| UnpackError::entry::<Errno>(action, path.as_bytes());
+        match lookup(&dir, name).map_err(fail("look at"))? {
+            Found::Whiteout | Found::Symlink | Found::Other => Ok(()),
+            Found::Directory => {
+                let own = open_child(&dir, name).map_err(UnpackError::entry("open", path.as_bytes()))?;
+                self.make_opaque(&own).map_err(fail("mark opaque"))
+            }
+            // Nothing of lower layers shows through an opaque directory: a whiteout would only be seen in listings.
+            Found::Nothing if is_opaque(&dir) => Ok(()),
+            Found::Nothing => mknodat(
+                &dir,
+                name,
+                FileType::CharacterDevice,
+                Mode::empty(),
+                makedev(0, 0),
+            )
+            .map_err(fail("white out")),
+        }
+    }
+
+    /// Hides everything the lower layers have in `dir`.
+    pub(crate) fn make_opaque(&mut self, dir: &OwnedFd) -> Result<(), Errno> {
+        set_opaque(dir)?;
+        for entry in rustix::fs::Dir::read_from(dir)? {
+            let entry = entry?;
+            if entry.file_type() == FileType::CharacterDevice {
+                unlinkat(dir, entry.file_name(), AtFlags::empty())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Strictly beneath and without symlinks; with the layer's own symlinks only when there are some.
+    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let strict = ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV;
+        match openat2(&*self.root, path, flags, Mode::empty(), strict) {
+            Err(Errno::LOOP) => {
+                let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+                openat2(&*self.root, path, flags, Mode::empty(), inside)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes the missing ones of `path`'s directories, from the top.
+    fn make_dirs(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, UnpackError> {
+        let mut at = Rc::clone(&self.root);
+        for (prefix, name) in prefixes(path) {
+            at = match self.open_dir(prefix) {
+                Ok(open) => Rc::new(open),
+                Err(Errno::NOENT | Errno::NOTDIR) => Rc::new(self.make_implicit(&at, prefix, name)?),
+                Err(errno) => return Err(UnpackError::entry("open", prefix)(errno)),
+            };
+        }
+        Ok(at)
+    }
+
+    fn make_implicit(&mut self, dir: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, UnpackError> {
+        if matches!(lookup(dir, name), Ok(Found::Symlink | Found::Other)) {
+            let why = "an earlier entry made one of its directories a file or a dangling symlink";
+            return Err(UnpackError::UnsafePath {
+                path: crate::error::shown(path),
+                why,
+            });
+        }
+        let made = self.make_dir(dir, &EntryPath::parse(path)?)?;
+        let mode = Mode::from_raw_mode(IMPLICIT_MODE);
+        chmodat(dir, name, mode, AtFlags::empty()).map_err(UnpackError::entry("set the mode of", path))?;
+        self.made += 1;
+        self.implicit_bytes += path.len();
+        if self.implicit.len() < MAX_IMPLICIT && self.implicit_bytes <= MAX_IMPLICIT_BYTES {
+            self.implicit.insert(path.to_vec());
+        }
+        Ok(made)
+    }
+}
+
+/// What has a name now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Directory,
+    Symlink,
+    /// A character device: a layer holds no other than the 0/0 ones of whiteouts.
+    Whiteout,
+    Other,
+}
+
+/// Looks at a name without following it.
+pub(crate) fn lookup(dir: &OwnedFd, name: &[u8]) -> Result<Found, Errno> {
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Found::of(&stat)),
+        Err(Errno::NOENT) => Ok(Found::Nothing),
+        Err(errno) => Err(errno),
+    }
+}
+
+impl Found {
+    /// The kind of a file's status.
+    pub(crate) fn of(stat: &Stat) -> Self {
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Self::Directory,
+            FileType::Symlink => Self::Symlink,
+            FileType::CharacterDevice => Self::Whiteout,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn set_opaque(dir: &OwnedFd) -> Result<(), Errno> {
+    fsetxattr(dir, OPAQUE, b"y", XattrFlags::empty())
+}
+
+/// True where a directory hides those of the lower layers.
+pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
+    let mut value = [0u8; 1];
+    rustix::fs::fgetxattr(dir, OPAQUE, &mut value[..]).is_ok_and(|len| len == 1 && value == *b"y")
+}
