@@ -1,0 +1,12 @@
+//! Real tars into real directories, real overlays on this kernel. Needs root.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod hostile;
+mod mounts;
+mod ownership;
+mod reference;
+mod room;
+mod store;
+mod tars;
+mod unpack;
