@@ -4,7 +4,7 @@
 //! that walked away included (499), can forget it.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
 use wire::v1::Envelope;
 
 use crate::body::Upload;
+use crate::client::Client;
 use crate::instance::Instance;
 use crate::names;
 use crate::settings::LogSink;
@@ -57,7 +58,7 @@ pub(crate) struct Summary {
     pub(crate) method: Method,
     pub(crate) uri: Uri,
     pub(crate) version: Version,
-    pub(crate) remote: SocketAddr,
+    pub(crate) client: Arc<Client>,
     headers: [Option<HeaderValue>; LOGGED],
 }
 
@@ -79,14 +80,14 @@ fn logged() -> [&'static HeaderName; LOGGED] {
 
 impl Summary {
     /// `headers` as the app gets them.
-    pub(crate) fn new(host: HeaderValue, request: (&Method, &Uri, Version), remote: SocketAddr) -> Self {
+    pub(crate) fn new(host: HeaderValue, request: (&Method, &Uri, Version), client: &Arc<Client>) -> Self {
         let (method, uri, version) = request;
         Self {
             host,
             method: method.clone(),
             uri: uri.clone(),
             version,
-            remote,
+            client: client.clone(),
             headers: Default::default(),
         }
     }
@@ -200,8 +201,7 @@ impl Fields {
         let [referer, agent, forwarded_for, forwarded_proto, id, ..] = &request.headers;
         line.header(" ", referer);
         line.header(" ", agent);
-        line.0.push(' ');
-        line.quoted(format_args!("{}", request.remote));
+        line.named(" ", Some(request.client.remote.as_bytes()));
         if self.asked {
             line.0.push(' ');
             line.quoted(format_args!("{}", self.instance.address));
@@ -252,7 +252,11 @@ impl Line {
             None => self.0.push_str("\"-\""),
             Some(value) => {
                 let shown = value.get(..HEADER).unwrap_or(value);
-                self.quoted(format_args!("{}", String::from_utf8_lossy(shown)));
+                match std::str::from_utf8(shown) {
+                    // Nearly every value; worth not going through the formatter.
+                    Ok(plain) if !plain.contains(special) => self.0.extend(["\"", plain, "\""]),
+                    _ => self.quoted(format_args!("{}", String::from_utf8_lossy(shown))),
+                }
             }
         }
     }
@@ -264,12 +268,15 @@ impl Line {
     }
 }
 
+fn special(c: char) -> bool {
+    c == '"' || c == '\\' || c.is_control()
+}
+
 /// Keeps foreign text inside its quotes and the line one line.
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let special = |c: char| c == '"' || c == '\\' || c.is_control();
         let mut rest = text;
         while let Some(at) = rest.find(special) {
             let (plain, from) = rest.split_at(at);

@@ -103,7 +103,7 @@ mod tests {
     use std::time::Instant;
 
     const HEADER: Duration = Duration::from_millis(40);
-    const IDLE: Duration = Duration::from_millis(400);
+    const IDLE: Duration = Duration::from_secs(1);
 
     async fn silent_after(activity: &Arc<Activity>) -> Duration {
         let start = Instant::now();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base::{CancellationToken, Tasks};
 use bytes::Bytes;
+use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -33,7 +34,10 @@ const STREAMS: u32 = 250;
 
 /// Who is at the other end of a connection.
 pub(crate) struct Client {
-    pub(crate) remote: SocketAddr,
+    /// Address and port as text, written once for all requests of the connection.
+    pub(crate) remote: Box<str>,
+    /// The address alone, as `X-Forwarded-For` takes it.
+    pub(crate) ip: HeaderValue,
     pub(crate) scheme: Scheme,
     pub(crate) activity: Arc<Activity>,
     /// The connection counts until the last request or tunnel of it is gone.
@@ -69,6 +73,26 @@ enum Version {
     Http2,
 }
 
+impl Client {
+    fn new(
+        remote: SocketAddr,
+        scheme: Scheme,
+        activity: Arc<Activity>,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        // A socket for both families shows IPv4 peers as IPv6 ones.
+        let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+        let ip = HeaderValue::try_from(remote.ip().to_string()).expect("digits, letters, dots and colons");
+        Self {
+            remote: remote.to_string().into(),
+            ip,
+            scheme,
+            activity,
+            _permit: permit,
+        }
+    }
+}
+
 impl Server {
     /// Serves one connection until either side is done with it. After shutdown it lives until its requests in flight
     /// are answered.
@@ -89,12 +113,7 @@ impl Server {
         };
         let activity = Arc::new(Activity::new());
         let io = TokioIo::new(ClientStream::new(transport, prefix, activity.clone()));
-        let client = Arc::new(Client {
-            remote,
-            scheme,
-            activity: activity.clone(),
-            _permit: permit,
-        });
+        let client = Arc::new(Client::new(remote, scheme, activity.clone(), permit));
         let proxy = self.proxy.clone();
         let service = service_fn(move |request| {
             let (proxy, client) = (proxy.clone(), client.clone());

@@ -127,7 +127,7 @@ impl Proxy {
         let summary = Summary::new(
             host.clone(),
             (&parts.method, &parts.uri, parts.version),
-            context.client.remote,
+            context.client,
         );
         let mut outgoing = Outgoing::new(parts, body, host, &self.settings.timeouts);
         outgoing.introduce(context.client, &context.arrival);

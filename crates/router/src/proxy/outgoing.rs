@@ -70,21 +70,19 @@ impl Outgoing {
 
     /// Says who asked, how and when.
     pub(super) fn introduce(&mut self, client: &Client, arrival: &Arrival) {
-        let remote = client.remote.ip().to_canonical().to_string();
-        let mut chain: Vec<&[u8]> = self
+        let before = self
             .headers
             .get_all(&names::FORWARDED_FOR)
             .iter()
-            .map(HeaderValue::as_bytes)
-            .collect();
-        let chain = if chain.is_empty() {
-            remote.into_bytes()
+            .map(HeaderValue::as_bytes);
+        let mut chain: Vec<&[u8]> = before.collect();
+        if chain.is_empty() {
+            self.headers.insert(&names::FORWARDED_FOR, client.ip.clone());
         } else {
-            chain.push(remote.as_bytes());
-            chain.join(b", ".as_slice())
-        };
-        if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
-            self.headers.insert(&names::FORWARDED_FOR, chain);
+            chain.push(client.ip.as_bytes());
+            if let Ok(chain) = HeaderValue::from_bytes(&chain.join(b", ".as_slice())) {
+                self.headers.insert(&names::FORWARDED_FOR, chain);
+            }
         }
         let proto = match client.scheme {
             Scheme::Http => HeaderValue::from_static("http"),

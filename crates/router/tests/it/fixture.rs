@@ -157,11 +157,12 @@ impl Router {
         answer.expect("an answer in time").unwrap()
     }
 
-    /// Everything the router says to `bytes`, until it closes or is silent for `quiet`.
+    /// Everything the router says to `bytes`, until it closes or, once it began, is silent for `quiet`.
     pub async fn raw(&self, bytes: &[u8], quiet: Duration) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(bytes).await.unwrap();
-        read_until(&mut stream, quiet, |_| false).await
+        let first = read_until(&mut stream, SOON, |_| true).await;
+        first + &read_until(&mut stream, quiet, |_| false).await
     }
 
     /// The next access-log line.

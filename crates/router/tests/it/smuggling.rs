@@ -143,7 +143,7 @@ const CASES: &[Case] = &[
     },
     Case {
         name: "honest pipelining",
-        raw: "GET /a HTTP/1.1\r\nHost: a.com\r\n\r\nGET /b HTTP/1.1\r\nHost: a.com\r\n\r\n",
+        raw: "GET /a HTTP/1.1\r\nHost: a.com\r\n\r\nGET /b HTTP/1.1\r\nHost: a.com\r\nConnection: close\r\n\r\n",
         status: &[200],
         seen: &["GET /a ", "GET /b "],
     },
