@@ -25,6 +25,9 @@ use crate::spec::{ContainerSpec, check_id};
 
 /// Longer than a shim waits for its container's init, so that its own, better reason is heard.
 const CREATED_WITHIN: Duration = Duration::from_secs(40);
+/// How long a shim that has closed its socket may take to be gone.
+const LEAVING_TRIES: u32 = 50;
+const LEAVING_STEP: Duration = Duration::from_millis(2);
 /// A shim announces itself in one line.
 const LONGEST_ANNOUNCEMENT: u64 = 64 << 10;
 
@@ -186,14 +189,7 @@ impl Runtime {
             .mode(0o600)
             .open(&complaints);
         let stderr = file(options, "open", &complaints)?;
-        let (program, args) = self
-            .inner
-            .settings
-            .shim_command
-            .split_first()
-            .ok_or(Error::Invalid {
-                what: "no shim command".to_owned(),
-            })?;
+        let (program, args) = self.inner.shim_command()?;
         let mut command = Command::new(program);
         command.args(args).arg(dir).env_clear().current_dir(dir);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
@@ -305,7 +301,7 @@ impl Runtime {
         Ok(LogReader::new(dir, from, nudges))
     }
 
-    /// Removes the daemon's own groups if no container is left. Containers go on running.
+    /// Removes the daemon's own groups if no container is left. Containers go on running. May block for 0.1 s.
     pub fn close(&self) {
         self.inner.remove_parents();
     }
@@ -314,6 +310,14 @@ impl Runtime {
 impl Inner {
     pub(crate) fn dir(&self, id: &str) -> PathBuf {
         self.settings.state_dir.join(id)
+    }
+
+    /// Program and arguments of a shim.
+    pub(crate) fn shim_command(&self) -> Result<(&OsString, &[OsString]), Error> {
+        let command = self.settings.shim_command.split_first();
+        command.ok_or_else(|| Error::Invalid {
+            what: "no shim command".to_owned(),
+        })
     }
 
     pub(crate) fn is_being_made(&self, id: &str) -> bool {
@@ -369,12 +373,23 @@ impl Inner {
             .group(&self.cgroup_path(id).unwrap_or_else(|_| fallback()))
     }
 
+    /// Removes the daemon's own groups when nothing is in them. Blocks for a moment when the last container has just
+    /// gone: its shim may not have quite left its group yet.
     pub(crate) fn remove_parents(&self) {
         let root = &self.settings.cgroup_root;
-        self.cgroups
-            .group(&self.cgroups.path(&format!("{root}/{SHIMS}")))
-            .remove_if_empty();
-        self.cgroups.group(&self.cgroups.path(root)).remove_if_empty();
+        let shims = self.cgroups.path(&format!("{root}/{SHIMS}"));
+        let (shims, root) = (
+            self.cgroups.group(&shims),
+            self.cgroups.group(&self.cgroups.path(root)),
+        );
+        let last = fs::read_dir(&self.settings.state_dir).is_ok_and(|mut entries| entries.next().is_none());
+        let tries = if last { LEAVING_TRIES } else { 1 };
+        for _ in 0..tries {
+            if shims.remove_if_empty() && root.remove_if_empty() {
+                return;
+            }
+            std::thread::sleep(LEAVING_STEP);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a caller asks for.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use model::Limits;
@@ -60,6 +61,64 @@ impl std::fmt::Debug for ContainerSpec {
             .field("rootfs", &self.rootfs)
             .field("user", &self.user)
             .finish_non_exhaustive()
+    }
+}
+
+/// One more program in a running container.
+pub struct ExecSpec {
+    /// Program (searched in the container's `PATH` when it has no slash) and its arguments.
+    pub argv: Vec<String>,
+    /// `NAME=value`, added to the container's environment.
+    pub env: Vec<String>,
+    /// Absolute directory inside; empty means the container's.
+    pub cwd: String,
+    /// As in [`ContainerSpec`]; empty means the container's.
+    pub user: String,
+    /// Pipes or sockets, never devices.
+    pub stdin: OwnedFd,
+    /// See `stdin`.
+    pub stdout: OwnedFd,
+    /// See `stdin`. Also gets the reason when the program cannot be run.
+    pub stderr: OwnedFd,
+}
+
+/// Shows no environment and no arguments: they hold secrets.
+impl std::fmt::Debug for ExecSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ExecSpec")
+            .field("user", &self.user)
+            .field("cwd", &self.cwd)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ExecSpec {
+    /// Refuses what could never run.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] saying which field and why.
+    pub fn check(&self) -> Result<(), Error> {
+        let invalid = |what: &str| {
+            Err(Error::Invalid {
+                what: what.to_owned(),
+            })
+        };
+        if self.argv.first().is_none_or(String::is_empty) {
+            return invalid("no command to run");
+        }
+        if !self.cwd.is_empty() && !self.cwd.starts_with('/') {
+            return invalid("the working directory is not absolute");
+        }
+        if self
+            .argv
+            .iter()
+            .chain(&self.env)
+            .chain([&self.cwd, &self.user])
+            .any(|text| text.contains('\0'))
+        {
+            return invalid("a NUL byte in the command");
+        }
+        Ok(())
     }
 }
 

@@ -94,12 +94,13 @@ impl Group<'_> {
         Ok(())
     }
 
-    /// Removes the group where it is empty; elsewhere leaves it.
-    pub fn remove_if_empty(&self) {
-        for (dir, _) in self.dirs() {
-            // Not empty, not there, in use: each means there is nothing to do.
-            drop(fs::remove_dir(dir));
-        }
+    /// Removes the group where it is empty; returns whether it is gone everywhere.
+    pub fn remove_if_empty(&self) -> bool {
+        self.dirs()
+            .fold(true, |gone, (dir, _)| match fs::remove_dir(dir) {
+                Ok(()) => gone,
+                Err(error) => gone && error.kind() == io::ErrorKind::NotFound,
+            })
     }
 }
 

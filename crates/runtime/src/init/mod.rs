@@ -22,6 +22,7 @@ use crate::cgroup::Hierarchy;
 use crate::oci;
 
 pub(crate) mod channel;
+pub(crate) mod command;
 mod dev;
 mod failure;
 mod groups;
@@ -106,13 +107,16 @@ impl Init<'_> {
             .occupy_standard()
             .during("set the standard descriptors")?;
         expect(self.control.as_fd(), &ToInit::Mapped)?;
+        // What `ps` shows inside must not be the shim's arguments.
+        sys::exec::set_title("init").during("set the process title")?;
+        rustix::thread::set_name(c"init").during("set the process name")?;
         mounts::attach_root(&self.trees)?;
         become_root()?;
         sys::spawn::unshare_cgroup().during("make the cgroup namespace")?;
         mounts::build(self.spec, self.trees, self.hierarchies)?;
         rustix::system::sethostname(self.spec.hostname.as_bytes()).during("set the hostname")?;
         let account = user::resolve(self.spec)?;
-        let program = program::Program::new(self.spec, account)?;
+        let program = program::Program::new(&self.spec.process, account)?;
         for fd in self.stdio.fds() {
             // Programs that open /dev/stdout again need to own the pipe behind it.
             let (uid, gid) = (
@@ -144,9 +148,6 @@ fn expect(control: BorrowedFd<'_>, wanted: &ToInit) -> Result<(), Failure> {
 
 /// Id 0 inside, with every right over the new namespaces; untraceable; dies with the shim.
 fn become_root() -> Result<(), Failure> {
-    // What `ps` shows inside must not be the shim's arguments.
-    sys::exec::set_title("init").during("set the process title")?;
-    rustix::thread::set_name(c"init").during("set the process name")?;
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).during("become group 0 inside")?;
     set_thread_groups(&[]).during("drop the host's groups")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).during("become user 0 inside")?;

@@ -4,22 +4,24 @@ use std::ffi::CString;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use rustix::fs::{Gid, Mode, Uid};
+use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use sys::seccomp::Instruction;
 use sys::spawn::{Namespaces, Spawned, spawn};
 
 use super::user::Account;
 use super::{During, Failure, Stdio, rights};
-use crate::oci::{self, Spec};
+use crate::oci;
 use crate::rules;
 
 /// A program ready to be run in the caller's namespaces.
 pub(crate) struct Program<'a> {
     pub account: Account,
     process: &'a oci::Process,
+    /// What is run, for messages.
+    name: &'a str,
     /// Files to try, in order.
     candidates: Vec<CString>,
     argv: Vec<CString>,
@@ -28,8 +30,7 @@ pub(crate) struct Program<'a> {
 
 impl<'a> Program<'a> {
     /// Works out what to run; nothing is run yet.
-    pub fn new(spec: &'a Spec, account: Account) -> Result<Self, Failure> {
-        let process = &spec.process;
+    pub fn new(process: &'a oci::Process, account: Account) -> Result<Self, Failure> {
         let env = rules::environment_with_defaults(&process.env, account.uid, &account.name, &account.home);
         let name = process
             .args
@@ -42,6 +43,7 @@ impl<'a> Program<'a> {
             env: strings(&env)?,
             account,
             process,
+            name,
         })
     }
 
@@ -97,6 +99,8 @@ impl<'a> Program<'a> {
         self.process.rlimits.iter().try_for_each(limit)?;
         self.enter_directory()?;
         rights::become_account(&self.account, &self.process.capabilities, filter)?;
+        // Changing the user forgot this; a command run later must not outlive who runs it.
+        set_parent_process_death_signal(Some(Signal::KILL)).during("tie the program to its parent")?;
         Err(self.exec())
     }
 
@@ -125,9 +129,14 @@ impl<'a> Program<'a> {
 
     /// Tries each candidate; returns why none could be run.
     fn exec(&self) -> Failure {
-        let name = self.process.args.first().map_or("", String::as_str);
+        let name = self.name;
         let mut denied = None;
         for candidate in &self.candidates {
+            if is_link_of_proc(candidate) {
+                return Failure::refused(format!(
+                    "cannot run {name}: it is a link of /proc, or a loop of links"
+                ));
+            }
             let error = sys::exec::exec(candidate, &self.argv, &self.env);
             match Errno::from_io_error(&error) {
                 Some(Errno::NOENT | Errno::NOTDIR) => {}
@@ -159,6 +168,15 @@ impl<'a> Program<'a> {
             )),
         }
     }
+}
+
+/// Links of /proc lead to files of the platform, its own binary first of all (CVE-2019-5736).
+fn is_link_of_proc(path: &CString) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    matches!(
+        openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS),
+        Err(Errno::LOOP)
+    )
 }
 
 /// The paths `name` may mean: itself with a slash, else one in each directory of `PATH`.

@@ -31,13 +31,13 @@ pub(crate) struct Account {
 }
 
 /// Looks up the bundle's user; the caller's root is the container's.
-pub(crate) fn resolve(spec: &Spec) -> Result<Account, Failure> {
+pub(super) fn resolve(spec: &Spec) -> Result<Account, Failure> {
     let wanted = spec.annotations.get(rules::USER).map_or("", String::as_str);
     resolve_text(spec, wanted)
 }
 
 /// As [`resolve`], for another user.
-pub(crate) fn resolve_text(spec: &Spec, wanted: &str) -> Result<Account, Failure> {
+pub(super) fn resolve_text(spec: &Spec, wanted: &str) -> Result<Account, Failure> {
     let account = find(wanted, &read("/etc/passwd")?, &read("/etc/group")?)?;
     let size = spec
         .linux

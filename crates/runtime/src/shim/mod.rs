@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 
 use crate::cgroup::Cgroups;
-use crate::init::{During, Failure};
+use crate::init::{During, Failure, command};
 use crate::oci::Spec;
 use crate::protocol::Announcement;
 use crate::record::{self, names};
@@ -33,15 +33,33 @@ mod setup;
 pub(crate) const SHIMS: &str = "_shims";
 
 /// Entry point of a shim: the binary calls it first thing, before any thread exists. `args` are what follows the
-/// shim command: the instance directory.
+/// shim command: the instance directory; then, to run one more program in the container, the file that says which.
 ///
 /// The process announces on its standard output that the container is made, or why not, and ends with it.
 pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> ! {
-    let Some(dir) = args.into_iter().next().map(PathBuf::from) else {
-        complain("usage: shim INSTANCE-DIRECTORY");
-        sys::spawn::exit(2)
+    let args: Vec<PathBuf> = args.into_iter().map(PathBuf::from).collect();
+    let status = match args.as_slice() {
+        [dir] => hold(dir),
+        [dir, file] => {
+            let ended = detach(dir)
+                .and_then(|()| read_bundle())
+                .and_then(|spec| command::run(spec, file));
+            ended.unwrap_or_else(|failure| {
+                complain(&base::chain(&failure));
+                command::NOT_RUN
+            })
+        }
+        _ => {
+            complain("usage: shim INSTANCE-DIRECTORY [COMMAND-FILE]");
+            2
+        }
     };
-    let status = match run(&dir) {
+    sys::spawn::exit(status)
+}
+
+/// Holds one container to its end; returns the exit status of the shim.
+fn hold(dir: &Path) -> i32 {
+    match run(dir) {
         Ok(()) => 0,
         Err(failure) => {
             let reason = base::chain(&failure);
@@ -52,17 +70,12 @@ pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> ! {
             });
             1
         }
-    };
-    sys::spawn::exit(status)
+    }
 }
 
 fn run(dir: &Path) -> Result<(), Failure> {
     detach(dir)?;
-    let config = fs::read(names::CONFIG).during("read the bundle")?;
-    let spec: Spec = serde_json::from_slice(&config)
-        .map_err(io::Error::from)
-        .during("parse the bundle")?;
-    drop(config);
+    let spec = read_bundle()?;
     let cgroups = Cgroups::detect().map_err(refused)?;
     let path = spec.linux.cgroups_path.as_str();
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -92,12 +105,20 @@ fn run(dir: &Path) -> Result<(), Failure> {
     event::Shim::new(made, listener).run(&group)
 }
 
+fn read_bundle() -> Result<Spec, Failure> {
+    let config = fs::read(names::CONFIG).during("read the bundle")?;
+    serde_json::from_slice(&config)
+        .map_err(io::Error::from)
+        .during("parse the bundle")
+}
+
 /// Cuts every tie to the daemon: session, descriptors, directory.
 fn detach(dir: &Path) -> Result<(), Failure> {
     sys::spawn::seal_descriptors();
     // Already a leader when started by hand from a shell.
     rustix::process::setsid().ok();
-    rustix::process::umask(Mode::from_raw_mode(0o077));
+    // The container reads its cgroup directories; the files of the instance have modes of their own.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     std::env::set_current_dir(dir).during(format!("enter {}", dir.display()))?;
     let own = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(own)).during("become a reaper of orphans")

@@ -1,4 +1,10 @@
 //! The runtime against the real kernel: needs root, control groups and `/bin/busybox`.
 
+mod adoption;
+mod exec;
+mod inside;
 mod lifecycle;
+mod limits;
+mod output;
+mod refusals;
 mod world;

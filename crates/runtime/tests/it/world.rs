@@ -238,7 +238,7 @@ fn make_rootfs(root: &Path) {
     }
     fs::copy(BUSYBOX, root.join("bin/busybox")).expect("busybox-static is installed");
     // Drops its rights itself except for the applets that need them.
-    fs::copy(BUSYBOX, root.join("bin/setuid")).expect("copied");
+    fs::copy(BUSYBOX, root.join("bin/busybox-setuid")).expect("copied");
     for applet in applets() {
         if applet != "busybox" {
             symlink("busybox", root.join("bin").join(applet)).expect("linked");
@@ -268,7 +268,7 @@ fn applets() -> &'static [String] {
 /// Gives a tree to one user and group, as an id-shifted image would be.
 fn give(path: &Path, id: u32) {
     std::os::unix::fs::lchown(path, Some(id), Some(id)).expect("given");
-    if path.file_name().is_some_and(|name| name == "setuid") {
+    if path.file_name().is_some_and(|name| name == "busybox-setuid") {
         fs::set_permissions(path, fs::Permissions::from_mode(0o4755)).expect("set");
     }
     if path.is_dir() && !path.is_symlink() {
