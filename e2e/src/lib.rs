@@ -1,1 +1,1 @@
-//! e2e.
+//! Stories of users and operators, told to the whole platform from outside: see `tests/stories`.

@@ -10,5 +10,8 @@ pub fn run() -> anyhow::Result<()> {
     let files = protox::compile([wire.join("proto/slipway.proto")], [wire.join("proto")])?;
     let out = wire.join("src/generated");
     std::fs::create_dir_all(&out)?;
-    tonic_prost_build::configure().out_dir(&out).compile_fds(files).context("generating code")
+    tonic_prost_build::configure()
+        .out_dir(&out)
+        .compile_fds(files)
+        .context("generating code")
 }

@@ -1,17 +1,34 @@
 //! Tools of the house: `cargo xtask <task>`.
 //!
-//! Knows the repository's layout and nothing of the platform's crates.
+//! Knows the repository's layout and the platform from outside, as its users do.
 
 #[cfg(feature = "codegen")]
 mod codegen;
+mod demo;
 
-fn main() -> anyhow::Result<()> {
-    let task = std::env::args().nth(1).unwrap_or_default();
-    match task.as_str() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["demo"] => demo::run(demo::Then::KeepRunning),
+        ["demo", "--once"] => demo::run(demo::Then::End),
         #[cfg(feature = "codegen")]
-        "codegen" => codegen::run(),
+        ["codegen"] => codegen::run(),
         #[cfg(not(feature = "codegen"))]
-        "codegen" => anyhow::bail!("run: cargo run -p xtask --features codegen -- codegen"),
-        other => anyhow::bail!("unknown task {other:?}; there are: codegen"),
+        ["codegen"] => Err(anyhow::anyhow!(
+            "run: cargo run -p xtask --features codegen -- codegen"
+        )),
+        other => Err(anyhow::anyhow!(
+            "unknown task {other:?}; there are: demo [--once], codegen"
+        )),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

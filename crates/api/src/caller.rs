@@ -46,10 +46,12 @@ impl Caller {
     /// The caller behind an `Authorization` header.
     pub async fn from_token(state: &State, header: &str) -> Result<Self, ApiError> {
         let now = state.store.clock().now();
-        let identity = state
-            .verifier
-            .verify(header, now)
-            .map_err(|_| ApiError::invalid_token())?;
+        let identity = state.verifier.verify(header, now).map_err(|_| ApiError::invalid_token())?;
+        Self::of(state, identity).await
+    }
+
+    /// The caller with this identity, however it was proved.
+    pub async fn of(state: &State, identity: Identity) -> Result<Self, ApiError> {
         let tx = state.store.read().await?;
         let held = tx
             .all(Query::<role::Entity>::new().eq(role::Column::UserGuid, identity.guid().as_str()))

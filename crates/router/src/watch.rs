@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Backoff, Report};
-use tonic::transport::Channel;
+use wire::Channel;
 use tracing::{info, warn};
 use wire::Status;
 use wire::v1::WatchRoutesRequest;

@@ -10,6 +10,7 @@
     clippy::too_many_lines,
     reason = "generated; documented in the .proto file"
 )]
+#[rustfmt::skip]
 #[path = "generated/slipway.v1.rs"]
 pub mod v1;
 
@@ -17,6 +18,7 @@ mod log_sink;
 mod transport;
 
 pub use log_sink::LogSink;
+pub use tonic::transport::server::Router;
 pub use tonic::transport::{Channel, Server};
 pub use tonic::{Code, Request, Response, Status, Streaming, async_trait};
 pub use transport::{connect, incoming};

@@ -13,10 +13,12 @@ use tonic::transport::{Channel, Endpoint};
 /// need not run yet.
 pub fn connect(socket: &Path) -> Channel {
     let socket: PathBuf = socket.to_owned();
-    Endpoint::from_static("http://slipway.invalid").connect_with_connector_lazy(tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    }))
+    Endpoint::from_static("http://slipway.invalid").connect_with_connector_lazy(tower::service_fn(
+        move |_| {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+        },
+    ))
 }
 
 /// Listens on `socket` and gives its connections to `tonic::transport::Server::serve_with_incoming_shutdown`. A socket
