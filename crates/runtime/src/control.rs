@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -16,6 +17,10 @@ use crate::spec::check_id;
 
 /// A shim answers in microseconds, but the program's exec may have to read a cold disk.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a living shim may take to listen, or to be gone.
+const LISTENING_WITHIN: Duration = Duration::from_secs(15);
+const LISTENING_STEP: Duration = Duration::from_millis(2);
 
 impl Inner {
     /// Asks the shim; an error when the container has ended, or the shim says no.
@@ -75,7 +80,8 @@ impl Inner {
         }
     }
 
-    /// Connects to the shim; `None` when nobody listens.
+    /// Connects to the shim; `None` when there is none. One that lives but does not listen (yet, or any more) is
+    /// waited for: a daemon killed while making a container may have left one that is just starting.
     pub(crate) async fn connect(&self, id: &str) -> Result<Option<UnixStream>, Error> {
         if self.is_being_made(id) {
             return Err(Error::State {
@@ -83,26 +89,49 @@ impl Inner {
                 reason: "it is being made".to_owned(),
             });
         }
+        let settled = async {
+            loop {
+                let alive = self.shim_is_alive(id);
+                match self.try_connect(id).await? {
+                    None if alive => tokio::time::sleep(LISTENING_STEP).await,
+                    settled => return Ok(settled),
+                }
+            }
+        };
+        match tokio::time::timeout(LISTENING_WITHIN, settled).await {
+            Ok(connected) => connected.map_err(|source| Error::Connection {
+                id: id.to_owned(),
+                source,
+            }),
+            Err(_) => Err(Error::Timeout {
+                id: id.to_owned(),
+                what: "a connection",
+                after: LISTENING_WITHIN,
+            }),
+        }
+    }
+
+    /// Whether a process holds the lock a shim inherits.
+    fn shim_is_alive(&self, id: &str) -> bool {
+        let Ok(file) = std::fs::File::open(self.dir(id).join(names::COMPLAINTS)) else {
+            return false;
+        };
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK)
+    }
+
+    async fn try_connect(&self, id: &str) -> io::Result<Option<UnixStream>> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = match rustix::fs::open(self.dir(id), flags, Mode::empty()) {
             Ok(dir) => dir,
-            Err(rustix::io::Errno::NOENT) => return Ok(None),
-            Err(source) => {
-                return Err(Error::Connection {
-                    id: id.to_owned(),
-                    source: source.into(),
-                });
-            }
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
         };
         // A socket's path has room for 107 bytes (unix(7)); this one is short wherever the state directory is.
         let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), names::SOCKET);
         match UnixStream::connect(path).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) if is_gone(&error) => Ok(None),
-            Err(source) => Err(Error::Connection {
-                id: id.to_owned(),
-                source,
-            }),
+            Err(error) => Err(error),
         }
     }
 }

@@ -6,7 +6,7 @@
 //!   shim.sock                 answered by the shim while the container exists
 //!   log.<sequence number>     0600, segments of output
 //!   exit.json                 written by the shim before it ends; its absence with a dead shim means "lost"
-//!   shim.err                  what a shim said that failed in an unforeseen way
+//!   shim.err                  what a shim said that failed in an unforeseen way; locked as long as the shim lives
 //! ```
 
 use std::fs;

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::FlockOperation;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
@@ -131,14 +132,15 @@ impl Runtime {
         let made = self.make(spec, &dir).await;
         if let Err(error) = &made {
             tracing::debug!(id, %error, "removing what was made of a container");
-            self.inner.bury_remains(id).await?;
+            if let Err(left) = self.inner.bury_remains(id).await {
+                tracing::warn!(id, error = %base::Report(&left), "what was made of a container could not be removed");
+            }
         }
         made
     }
 
     async fn make(&self, spec: &ContainerSpec, dir: &Path) -> Result<i32, Error> {
-        let bundle = rules::bundle(spec, &self.inner.settings.cgroup_root);
-        let mut bundle = bundle;
+        let mut bundle = rules::bundle(spec, &self.inner.settings.cgroup_root);
         bundle.linux.cgroups_path = self.inner.cgroups.path(&bundle.linux.cgroups_path);
         let config = dir.join(names::CONFIG);
         let json = file(
@@ -189,6 +191,9 @@ impl Runtime {
             .mode(0o600)
             .open(&complaints);
         let stderr = file(options, "open", &complaints)?;
+        // The lock is the shim's from its first moment to its last, since it inherits the open file.
+        let locked = rustix::fs::flock(&stderr, FlockOperation::NonBlockingLockExclusive);
+        file(locked.map_err(io::Error::from), "lock", &complaints)?;
         let (program, args) = self.inner.shim_command()?;
         let mut command = Command::new(program);
         command.args(args).arg(dir).env_clear().current_dir(dir);

@@ -77,7 +77,7 @@ fn run(dir: &Path) -> Result<(), Failure> {
     detach(dir)?;
     let spec = read_bundle()?;
     let cgroups = Cgroups::detect().map_err(refused)?;
-    let path = spec.linux.cgroups_path.as_str();
+    let path = &spec.linux.cgroups_path.clone();
     let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
     cgroups
         .group(&format!("{parent}/{SHIMS}"))
@@ -101,6 +101,8 @@ fn run(dir: &Path) -> Result<(), Failure> {
         pid: Some(made.init.pid.as_raw_nonzero().get()),
         error: None,
     });
+    // What it takes to make a container is not needed to hold it, for as long as it may run.
+    drop(spec);
     leave_standard_output().during("leave the daemon's pipe")?;
     event::Shim::new(made, listener).run(&group)
 }

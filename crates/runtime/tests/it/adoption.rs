@@ -161,3 +161,22 @@ fn kill_hard(pid: &str) {
         .expect("runs");
     assert!(status.success());
 }
+
+#[tokio::test]
+async fn a_making_cut_short_at_any_moment_can_be_deleted() {
+    let world = World::new();
+    for millis in 0..12 {
+        let id = format!("cut{millis}");
+        let spec = world.script(&id, "sleep 60");
+        // The making goes on without its daemon, or never began.
+        let cut = tokio::time::timeout(
+            std::time::Duration::from_millis(millis),
+            world.runtime.create(&spec),
+        )
+        .await;
+        world.runtime.delete(&id).await.expect("deleted");
+        drop(cut);
+        assert_eq!(world.runtime.state(&id).await.expect("state"), State::Gone);
+    }
+    world.assert_nothing_left().await;
+}

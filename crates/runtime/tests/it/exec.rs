@@ -138,32 +138,37 @@ async fn what_cannot_be_run_says_so_to_the_user() {
     ));
 }
 
-#[tokio::test]
-async fn commands_end_with_the_container_and_with_their_caller() {
-    let world = running().await;
-    let (long, _input, output, _errors) = spec(&["sh", "-c", "echo on; sleep 60"], "app");
-    let dropped = tokio::time::timeout(
-        std::time::Duration::from_millis(500),
-        world.runtime.exec("host", long),
-    );
-    assert!(dropped.await.is_err(), "it runs until it is dropped");
-    let mut text = String::new();
-    // Ends when the last process that holds the pipe is dead: the shell at once, its sleep with the container.
-    let (second, _input, second_output, _errors) = spec(&["sleep", "60"], "");
-    let (code, killed) = tokio::join!(soon(world.runtime.exec("host", second)), async {
-        crate::world::until(
-            || world.runtime.stats("host").is_ok_and(|stats| stats.pids >= 4),
-            || "no sleep".into(),
-        )
-        .await;
-        world.runtime.kill("host").await
+/// Waits until the program says "on"; returns its output's end.
+async fn until_on(output: OwnedFd) -> File {
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut output, mut word) = (File::from(output), [0; 3]);
+        output.read_exact(&mut word).expect("readable");
+        assert_eq!(&word, b"on\n");
+        output
     });
-    killed.expect("killed");
+    soon(read).await.expect("no panic")
+}
+
+#[tokio::test]
+async fn commands_end_with_their_caller_and_with_the_container() {
+    let world = running().await;
+    let argv = ["sh", "-c", "echo on; exec sleep 60"];
+    let (dropped, _input, output, _errors) = spec(&argv, "app");
+    let mut output = tokio::select! {
+        code = world.runtime.exec("host", dropped) => panic!("it ended: {code:?}"),
+        output = until_on(output) => output,
+    };
+    // The pipe ends when the program, its last holder, is dead.
+    let ended = tokio::task::spawn_blocking(move || output.read_to_end(&mut Vec::new()));
+    soon(ended).await.expect("no panic").expect("readable");
+
+    let (killed, _input, output, _errors) = spec(&argv, "");
+    let (code, ()) = tokio::join!(soon(world.runtime.exec("host", killed)), async {
+        until_on(output).await;
+        world.runtime.kill("host").await.expect("killed");
+    });
     assert_eq!(code.expect("ended"), 137);
     soon(world.runtime.wait("host")).await.expect("ended");
-    File::from(output).read_to_string(&mut text).expect("readable");
-    assert_eq!(text, "on\n");
-    drop(second_output);
     world.runtime.delete("host").await.expect("deleted");
     world.assert_nothing_left().await;
 }

@@ -159,3 +159,11 @@ async fn many_containers_start_at_once() {
     }
     world.assert_nothing_left().await;
 }
+
+#[tokio::test]
+async fn the_program_has_three_descriptors() {
+    let world = World::new();
+    let (_, lines) = world.run(&world.spec("fds", &["ls", "/proc/self/fd"])).await;
+    // The fourth is the directory being listed.
+    assert_eq!(lines, ["0", "1", "2", "3"]);
+}

@@ -148,7 +148,7 @@ async fn a_working_directory_outside_is_refused() {
 async fn the_platforms_own_binary_is_out_of_reach() {
     let world = World::new();
     let reason = start_error(&world, &["/proc/self/exe", "x"], "").await;
-    assert!(reason.contains("/proc/self/exe"), "{reason}");
+    assert!(reason.contains("it is a link of /proc"), "{reason}");
 }
 
 #[tokio::test]

@@ -152,6 +152,7 @@ impl World {
             self.runtime.close();
             let mut left = processes_of(self.range);
             left.extend(self.shims());
+            left.extend(zombies());
             left.extend(self.cgroups());
             left.extend(self.runtime.list().expect("listable"));
             let mounts = fs::read_to_string("/proc/self/mountinfo").expect("readable");
@@ -220,6 +221,12 @@ fn processes(wanted: impl Fn(u32) -> bool) -> Vec<String> {
     pids.filter(|pid| wanted(*pid))
         .map(|pid| format!("process {pid}"))
         .collect()
+}
+
+/// Dead shims nobody has waited for. Those of other tests are gone in a moment.
+fn zombies() -> Vec<String> {
+    let zombie = format!("(runtime-shim) Z {} ", std::process::id());
+    processes(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(&zombie)))
 }
 
 /// Processes whose user is in `range`.
