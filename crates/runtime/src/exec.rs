@@ -55,21 +55,21 @@ impl Runtime {
         file(record::write_whole(&path, &json), "write", &path)?;
         let _unread = Unread(path.clone());
         let (program, args) = self.inner.shim_command()?;
-        let mut helper = Command::new(program);
-        helper
+        let mut runner = Command::new(program);
+        runner
             .args(args)
             .arg(&dir)
             .arg(&path)
             .env_clear()
             .current_dir(&dir)
             .kill_on_drop(true);
-        helper
+        runner
             .stdin(Stdio::from(spec.stdin))
             .stdout(Stdio::from(spec.stdout))
             .stderr(Stdio::from(spec.stderr));
-        let spawned = helper.spawn();
+        let spawned = runner.spawn();
         // Holds copies of the descriptors, whose other ends wait for the last copy to close.
-        drop(helper);
+        drop(runner);
         let mut child = file(spawned, "run", program)?;
         let status = file(child.wait().await, "wait for", program)?;
         Ok(status
@@ -78,12 +78,12 @@ impl Runtime {
     }
 }
 
-/// Removes the command's file if the helper never came to it.
+/// Removes the command's file if the runner never came to it.
 struct Unread(PathBuf);
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // Usually the helper has removed it.
+        // Usually the runner has removed it.
         drop(fs::remove_file(&self.0));
     }
 }

@@ -2,10 +2,10 @@
 //! program and under the same limits and filter.
 //!
 //! ```text
-//! daemon ── spawn ──▶ helper ── joins the groups, then all namespaces ── clone ──▶ program
+//! daemon ── spawn ──▶ runner ── joins the groups, then all namespaces ── clone ──▶ program
 //! ```
 //!
-//! The helper stays outside the container's pid namespace, is not dumpable, and holds nothing of the host but its own
+//! The runner stays outside the container's pid namespace, is not dumpable, and holds nothing of the host but its own
 //! standard descriptors, which the daemon chose for the program. When it dies, the program is killed.
 
 use std::fs;
@@ -136,7 +136,7 @@ fn ask() -> Result<Reply, Failure> {
         .during(step)
 }
 
-/// The helper's own standard descriptors, for the program.
+/// The runner's own standard descriptors, for the program.
 fn take_stdio(spec: &Spec) -> Result<Stdio, Failure> {
     let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().during("copy a standard descriptor");
     let stdio = Stdio {
