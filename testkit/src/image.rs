@@ -83,6 +83,7 @@ impl Layer {
 /// An image ready to be pushed.
 pub struct Image {
     layers: Vec<(Vec<u8>, String)>,
+    uncompressed: usize,
     /// `config` of the image's configuration: `Cmd`, `Env`, `ExposedPorts`, `User`, `WorkingDir`…
     pub config: Value,
     /// Architecture the image says to be for.
@@ -99,6 +100,7 @@ impl Image {
         };
         Self {
             layers: Vec::new(),
+            uncompressed: 0,
             config,
             architecture: architecture.to_owned(),
         }
@@ -135,11 +137,17 @@ impl Image {
     /// Puts a layer on top.
     pub fn layer(mut self, layer: Layer) -> anyhow::Result<Self> {
         let tar = layer.finish()?;
+        self.uncompressed += tar.len();
         let diff_id = format!("sha256:{}", sha256(&tar));
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&tar)?;
         self.layers.push((gzip.finish()?, diff_id));
         Ok(self)
+    }
+
+    /// Size of all layers together, unpacked.
+    pub fn uncompressed_bytes(&self) -> usize {
+        self.uncompressed
     }
 
     /// Pushes to `http://HOST/REPOSITORY:TAG` and gives the manifest's digest.

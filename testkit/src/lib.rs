@@ -5,6 +5,7 @@
 
 pub mod apps;
 pub mod cf;
+pub mod debian;
 pub mod docker_registry;
 pub mod image;
 pub mod leaks;

@@ -184,16 +184,18 @@ impl Demo {
     /// Runs a command but shows it as `shown`: a password is nobody's to read.
     async fn cf_quietly(&self, args: &[&str], shown: &str) -> anyhow::Result<()> {
         println!("{} slipway {shown}", style("$").dim());
-        let push = args.first() == Some(&"push");
-        let output = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        command
             .args(args)
             .env("SLIPWAY_HOME", &self.home)
             .stdin(Stdio::null())
-            .stdout(if push { Stdio::inherit() } else { Stdio::piped() })
-            .stderr(if push { Stdio::inherit() } else { Stdio::piped() })
-            .kill_on_drop(true)
-            .output()
-            .await?;
+            .kill_on_drop(true);
+        if args.first() == Some(&"push") {
+            let status = command.spawn()?.wait().await?;
+            ensure!(status.success(), "slipway {shown} failed");
+            return Ok(());
+        }
+        let output = command.output().await?;
         if !output.status.success() {
             let text = [output.stdout, output.stderr].concat();
             bail!("slipway {shown} failed\n{}", String::from_utf8_lossy(&text));

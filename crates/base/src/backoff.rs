@@ -18,7 +18,10 @@ impl Backoff {
 
     /// The next pause: between half and the whole of the nominal value.
     pub fn next_pause(&mut self) -> Duration {
-        let nominal = self.first.saturating_mul(1u32.checked_shl(self.tries.min(20)).unwrap_or(u32::MAX)).min(self.cap);
+        let nominal = self
+            .first
+            .saturating_mul(1u32.checked_shl(self.tries.min(20)).unwrap_or(u32::MAX))
+            .min(self.cap);
         self.tries = self.tries.saturating_add(1);
         nominal / 2 + nominal.mul_f64(rand::random::<f64>() / 2.0)
     }

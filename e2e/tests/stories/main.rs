@@ -1,6 +1,7 @@
 //! One file a story. Each starts a platform of its own, drives it through the built-in client always and through the
 //! official `cf` where that is on PATH, and demands that nothing is left behind.
 
+mod big_image;
 mod crash;
 mod day;
 mod flag;
