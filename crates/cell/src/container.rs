@@ -1,0 +1,185 @@
+//! Making a container of an instance, and leaving nothing of it.
+//!
+//! Order of making: root filesystem, container (namespaces, nothing runs), network, program. Taking apart is the
+//! reverse; each step is fine with what is not there, so it serves for containers that were half made, too.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Backoff, Report};
+use model::{Digest, Limits, cpu_shares};
+use network::Attached;
+use rootfs::RootfsSpec;
+use runtime::{BindFile, ContainerSpec};
+use tracing::{error, warn};
+
+use crate::admission::StopSignal;
+use crate::env::environment;
+use crate::error::{CellError, file};
+use crate::host::{Host, make_dir};
+use crate::ids;
+use crate::instance::Instance;
+use crate::outcome::Failure;
+
+const ROOTFS: &str = "rootfs";
+const HOSTS: &str = "hosts";
+const RESOLV_CONF: &str = "resolv.conf";
+/// Where the pump notes how far it got.
+pub(crate) const LOG_POSITION: &str = "log-position";
+/// How often taking apart is tried before it is left to the next sweep.
+const ATTEMPTS: u32 = 5;
+
+/// Makes the container up to the point where its program can be started; its address.
+pub(crate) async fn build(host: &Arc<Host>, instance: &Arc<Instance>) -> Result<Ipv4Addr, Failure> {
+    let owned = Arc::clone(instance);
+    host.blocking(move |host| lay_out(host, &owned)).await?;
+    // The environment names the address, and the network gives it only to a container that exists: the first
+    // container is made for its address alone. `attach` keeps the address for the second.
+    let attached = create(host, instance, None).await?;
+    host.runtime
+        .delete(instance.guid())
+        .await
+        .map_err(|error| platform(&error))?;
+    let attached = create(host, instance, Some(attached.address)).await?;
+    let hosts = network::hosts(attached.address, instance.guid());
+    write(&instance.dir.join(HOSTS), &hosts).map_err(|error| platform(&error))?;
+    Ok(attached.address)
+}
+
+/// Gives an adopted container what it may have lost of its network; its address.
+pub(crate) async fn reattach(host: &Arc<Host>, guid: &str, pid: i32) -> Result<Ipv4Addr, network::Error> {
+    attach(host, guid, pid).await.map(|attached| attached.address)
+}
+
+/// Removes everything derived from the guid: container, network, mounts, files. Tries again after a fault; what is
+/// left then is removed when the cell is opened next.
+pub(crate) async fn dismantle(host: &Arc<Host>, guid: &str) -> Result<(), CellError> {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let mut attempt = 1;
+    loop {
+        match try_dismantle(host, guid).await {
+            Ok(()) => return Ok(()),
+            Err(failure) if attempt == ATTEMPTS => {
+                error!(instance = guid, error = %Report(&failure), "cannot remove what is left of an instance");
+                return Err(failure);
+            }
+            Err(failure) => warn!(instance = guid, error = %Report(&failure), "removing an instance again"),
+        }
+        attempt += 1;
+        tokio::time::sleep(backoff.next_pause()).await;
+    }
+}
+
+async fn try_dismantle(host: &Arc<Host>, guid: &str) -> Result<(), CellError> {
+    host.runtime.delete(guid).await?;
+    let guid = guid.to_owned();
+    host.blocking(move |host| {
+        host.network.detach(&guid)?;
+        let dir = host.places.instance(&guid);
+        host.rootfs.unmount(&dir.join(ROOTFS))?;
+        host.rootfs.discard(&dir)?;
+        // Never followed by mistake into a mount: the root filesystem is off, and what is left are plain files.
+        for name in [HOSTS, RESOLV_CONF, LOG_POSITION] {
+            remove(&dir.join(name), |path| fs::remove_file(path))?;
+        }
+        remove(&dir, |path| fs::remove_dir(path))
+    })
+    .await
+}
+
+fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), CellError> {
+    match how(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Directory, root filesystem and network files.
+fn lay_out(host: &Host, instance: &Instance) -> Result<(), Failure> {
+    make_dir(&instance.dir, 0o711).map_err(|error| platform(&error))?;
+    for (name, content) in [(RESOLV_CONF, host.network.resolv_conf()), (HOSTS, String::new())] {
+        write(&instance.dir.join(name), &content).map_err(|error| platform(&error))?;
+    }
+    let layers: Vec<Digest> = instance
+        .layers
+        .iter()
+        .map(|layer| layer.diff_id.clone())
+        .collect();
+    let spec = RootfsSpec {
+        layers: &layers,
+        instance_dir: &instance.dir,
+        id_range: rootfs::IdRange {
+            first_host_id: instance.first_host_id,
+            size: ids::SIZE,
+        },
+        target: &instance.dir.join(ROOTFS),
+    };
+    host.rootfs
+        .assemble(&spec)
+        .map(drop)
+        .map_err(|error| platform(&error))
+}
+
+async fn create(
+    host: &Arc<Host>,
+    instance: &Arc<Instance>,
+    address: Option<Ipv4Addr>,
+) -> Result<Attached, Failure> {
+    let spec = container_spec(instance, address).map_err(Failure::app)?;
+    let pid = match host.runtime.create(&spec).await {
+        Ok(pid) => pid,
+        Err(error @ runtime::Error::Invalid { .. }) => return Err(Failure::app(Report(&error).to_string())),
+        Err(error) => return Err(platform(&error)),
+    };
+    attach(host, instance.guid(), pid)
+        .await
+        .map_err(|error| platform(&error))
+}
+
+async fn attach(host: &Arc<Host>, guid: &str, pid: i32) -> Result<Attached, network::Error> {
+    let guid = guid.to_owned();
+    let pid = u32::try_from(pid).unwrap_or(0);
+    host.blocking(move |host| host.network.attach(&guid, pid)).await
+}
+
+fn container_spec(instance: &Instance, address: Option<Ipv4Addr>) -> Result<ContainerSpec, String> {
+    let spec = &instance.spec;
+    let bind = |name: &str| BindFile {
+        source: instance.dir.join(name),
+        destination: format!("/etc/{name}"),
+    };
+    Ok(ContainerSpec {
+        id: instance.guid().to_owned(),
+        rootfs: instance.dir.join(ROOTFS),
+        id_range: instance.id_range(),
+        argv: spec.argv.clone(),
+        env: environment(spec, address.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+        cwd: spec.workdir.clone(),
+        user: spec.user.clone(),
+        hostname: instance.guid().to_owned(),
+        limits: Limits {
+            memory_bytes: spec.memory_mb.saturating_mul(1 << 20),
+            disk_bytes: instance.disk_bytes(),
+            cpu_shares: cpu_shares(spec.memory_mb),
+            pids: Limits::PIDS,
+            nofile: Limits::NOFILE,
+        },
+        files: vec![bind(HOSTS), bind(RESOLV_CONF)],
+        stop_signal: spec.stop_signal()?,
+    })
+}
+
+/// Written in place: the file may be mounted in the container already.
+fn write(path: &Path, content: &str) -> Result<(), CellError> {
+    fs::write(path, content).map_err(file("write", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(file("set the mode of", path))
+}
+
+fn platform(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::platform(format!("failed to create container: {}", Report(error)))
+}

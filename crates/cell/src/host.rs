@@ -1,0 +1,148 @@
+//! What a cell has to work with: the second floor, opened, and the instances it holds.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use base::{Clock, Tasks};
+use network::Network;
+use rootfs::{LayerStore, Rootfs};
+use runtime::Runtime;
+use wire::LogSink;
+
+use crate::admission::Totals;
+use crate::board::Board;
+use crate::error::{CellError, file};
+use crate::ids::IdRanges;
+use crate::instance::Instance;
+use crate::layers::Fetcher;
+use crate::ledger::Ledger;
+use crate::settings::{Places, Settings};
+
+/// Everything a cell has.
+pub(crate) struct Host {
+    pub(crate) settings: Settings,
+    pub(crate) places: Places,
+    pub(crate) totals: Totals,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) store: LayerStore,
+    pub(crate) rootfs: Rootfs,
+    pub(crate) network: Network,
+    pub(crate) runtime: Runtime,
+    pub(crate) ledger: Ledger,
+    pub(crate) board: Board,
+    pub(crate) ids: IdRanges,
+    pub(crate) logs: LogSink,
+    pub(crate) tasks: Tasks,
+    /// Held while instances are added, and by who must not see one appear meanwhile. Says whether any may be.
+    pub(crate) door: tokio::sync::Mutex<Door>,
+    instances: Mutex<BTreeMap<String, Arc<Instance>>>,
+}
+
+/// Whether instances are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    Open,
+    Closed,
+}
+
+impl Host {
+    /// Opens every part. Nothing of earlier daemons is changed yet.
+    pub(crate) fn open(settings: Settings, tasks: Tasks, logs: LogSink) -> Result<Self, CellError> {
+        let places = Places::below(&settings.data_dir);
+        make_dir(&settings.data_dir, 0o711)?;
+        make_dir(&places.instances, 0o711)?;
+        let ledger = Ledger::open(&places.ledger)?;
+        let store = LayerStore::open(&places.layers)?;
+        let runtime = Runtime::open(runtime::Settings {
+            state_dir: places.run.clone(),
+            cgroup_root: format!("slipway-{}", settings.tag),
+            shim_command: settings.shim_command.clone(),
+        })?;
+        let network = Network::open(network::Settings {
+            tag: settings.tag.clone(),
+            cidr: settings.container_cidr,
+            state_dir: places.network.clone(),
+        })?;
+        let client = image::Client::new(settings.image.clone())?;
+        Ok(Self {
+            totals: Totals::measure(&settings)?,
+            fetcher: Fetcher::new(client, store.clone(), tasks.clone()),
+            rootfs: Rootfs::new(store.clone())?,
+            store,
+            network,
+            runtime,
+            ledger,
+            board: Board::new(),
+            ids: IdRanges::default(),
+            logs,
+            tasks,
+            door: tokio::sync::Mutex::new(Door::Open),
+            instances: Mutex::default(),
+            places,
+            settings,
+        })
+    }
+
+    /// Runs what blocks where blocking is allowed.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> T {
+        let host = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&host)).await {
+            Ok(result) => result,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Every instance held, ended ones too.
+    pub(crate) fn instances(&self) -> Vec<Arc<Instance>> {
+        self.held().values().cloned().collect()
+    }
+
+    /// The instance of this guid.
+    pub(crate) fn instance(&self, guid: &str) -> Option<Arc<Instance>> {
+        self.held().get(guid).cloned()
+    }
+
+    /// The guids of all instances held.
+    pub(crate) fn guids(&self) -> HashSet<String> {
+        self.held().keys().cloned().collect()
+    }
+
+    pub(crate) fn add(&self, instance: Arc<Instance>) {
+        self.held().insert(instance.guid().to_owned(), instance);
+    }
+
+    pub(crate) fn remove(&self, guid: &str) {
+        self.held().remove(guid);
+    }
+
+    /// Wall-clock time, nanoseconds since 1970.
+    pub(crate) fn now_ns(&self) -> i64 {
+        base::unix_nanos(Clock::now(&*self.settings.clock))
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Instance>>> {
+        self.instances.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// Makes a directory and gives it at least this mode.
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), CellError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(file("make", path))?;
+    let permissions = path.metadata().map_err(file("look at", path))?.permissions();
+    if permissions.mode() & mode == mode {
+        return Ok(());
+    }
+    let wider = std::fs::Permissions::from_mode(permissions.mode() | mode);
+    std::fs::set_permissions(path, wider).map_err(file("set the mode of", path))
+}

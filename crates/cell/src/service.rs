@@ -1,0 +1,156 @@
+//! The cell's gRPC service; the contract is in `wire`'s proto file.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use base::Report;
+use futures_util::{Stream, stream};
+use tracing::{info, warn};
+use wire::v1::cell_server::Cell;
+use wire::v1::{
+    CellDescription, CellEvent, DescribeRequest, ForgetReply, ForgetRequest, Refusal, RunReply, RunRequest,
+    StatsReply, StatsRequest, StopReply, StopRequest, WatchRequest,
+};
+use wire::{Request, Response, Status};
+
+use crate::actor::Begin;
+use crate::admission;
+use crate::container;
+use crate::host::{Door, Host};
+use crate::recovery;
+use crate::stats;
+
+/// Most instances one request names.
+const MOST: usize = 10_000;
+
+/// Serves one cell. Clones serve the same.
+#[derive(Clone)]
+pub struct Service(pub(crate) Arc<Host>);
+
+#[wire::async_trait]
+impl Cell for Service {
+    async fn describe(&self, _: Request<DescribeRequest>) -> Result<Response<CellDescription>, Status> {
+        let host = &self.0;
+        let platform = model::Platform::host();
+        Ok(Response::new(CellDescription {
+            cell_id: host.settings.cell_id.clone(),
+            address: host.network.gateway().to_string(),
+            memory_mb: host.totals.memory_mb,
+            disk_mb: host.totals.disk_mb,
+            containers: host.totals.containers,
+            os: platform.os,
+            architecture: platform.architecture,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        }))
+    }
+
+    async fn run(&self, request: Request<RunRequest>) -> Result<Response<RunReply>, Status> {
+        let instances = bounded(request.into_inner().instances)?;
+        let host = Arc::clone(&self.0);
+        // In a task of its own: a caller that goes away must not leave an accepted instance without an actor.
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        self.0.tasks.spawn("accept instances", async move {
+            let _ = sender.send(accept(&host, instances).await);
+        });
+        let refused = answer
+            .await
+            .map_err(|_| Status::unavailable("the cell is ending"))?;
+        Ok(Response::new(RunReply { refused }))
+    }
+
+    async fn stop(&self, request: Request<StopRequest>) -> Result<Response<StopReply>, Status> {
+        for guid in bounded(request.into_inner().instance_guids)? {
+            if let Some(instance) = self.0.instance(&guid) {
+                instance.stop.cancel();
+            }
+        }
+        Ok(Response::new(StopReply {}))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<CellEvent, Status>> + Send>>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let host = Arc::clone(&self.0);
+        let watcher = host.board.watch();
+        let events = stream::unfold((host, watcher), |(host, mut watcher)| async move {
+            let over = host.tasks.token();
+            // Cancel-safe: the stream ends with the cell.
+            let event = tokio::select! {
+                () = over.cancelled() => None,
+                event = watcher.next(&host.board) => event,
+            };
+            event.map(|event| (Ok(event), (host, watcher)))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<ForgetReply>, Status> {
+        let guids = bounded(request.into_inner().instance_guids)?;
+        let _door = self.0.door.lock().await;
+        for guid in guids {
+            forget(&self.0, &guid).await?;
+        }
+        Ok(Response::new(ForgetReply {}))
+    }
+
+    async fn stats(&self, request: Request<StatsRequest>) -> Result<Response<StatsReply>, Status> {
+        let guids = bounded(request.into_inner().instance_guids)?;
+        let usage = stats::usage(&self.0, &guids).await;
+        Ok(Response::new(StatsReply { usage }))
+    }
+}
+
+async fn accept(host: &Arc<Host>, instances: Vec<wire::v1::InstanceSpec>) -> Vec<Refusal> {
+    let door = host.door.lock().await;
+    let mut refused = Vec::new();
+    for spec in instances {
+        let instance_guid = spec.instance_guid.clone();
+        let admitted = match *door {
+            Door::Open => admission::admit(host, spec).await,
+            Door::Closed => Err("the cell is being stopped".to_owned()),
+        };
+        match admitted {
+            Ok(Some(instance)) => recovery::start(host, instance, Begin::Anew),
+            Ok(None) => {}
+            Err(reason) => {
+                info!(instance = instance_guid, reason, "refused an instance");
+                refused.push(Refusal {
+                    instance_guid,
+                    reason,
+                });
+            }
+        }
+    }
+    refused
+}
+
+/// Forgets an instance that has ended; any other is left alone.
+async fn forget(host: &Arc<Host>, guid: &str) -> Result<(), Status> {
+    let Some(instance) = host
+        .instance(guid)
+        .filter(|instance| instance.ended.is_cancelled())
+    else {
+        return Ok(());
+    };
+    // What could not be removed at the end gets a last chance while its guid is known.
+    if instance.dir.exists()
+        && let Err(error) = container::dismantle(host, guid).await
+    {
+        warn!(instance = guid, error = %Report(&error), "forgetting an instance of which something is left");
+    }
+    let owned = guid.to_owned();
+    let removed = host.blocking(move |host| host.ledger.remove(&owned)).await;
+    removed.map_err(|error| Status::internal(format!("the cell's ledger cannot be written: {error}")))?;
+    host.remove(guid);
+    host.board.remove(guid);
+    Ok(())
+}
+
+fn bounded<T>(list: Vec<T>) -> Result<Vec<T>, Status> {
+    if list.len() > MOST {
+        return Err(Status::invalid_argument(format!(
+            "more than {MOST} instances in one request"
+        )));
+    }
+    Ok(list)
+}

@@ -1,0 +1,99 @@
+//! What the daemon says about its cell.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base::Clock;
+use network::Cidr;
+
+/// Settings of a cell.
+#[derive(Clone)]
+pub struct Settings {
+    /// Who the cell is, in logs and to the scheduler.
+    pub cell_id: String,
+    /// Everything the cell keeps is below it; made when missing. Directories above it may be private: containers
+    /// get their root filesystem by descriptor.
+    pub data_dir: PathBuf,
+    /// Names bridge, rules and control groups: 1 to 8 characters of a-z and 0-9, unique per data directory.
+    pub tag: String,
+    /// Range the containers' addresses come from.
+    pub container_cidr: Cidr,
+    /// What the cell offers.
+    pub capacity: Capacity,
+    /// How registries are treated.
+    pub image: image::Settings,
+    /// Runs [`runtime::shim_main`] with what is appended: `["/proc/self/exe", "shim"]` for a binary that is its own.
+    pub shim_command: Vec<OsString>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What instances may have in total. What is `None` is measured: the machine's memory, the disk below the data
+/// directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Memory, MiB.
+    pub memory_mb: Option<u64>,
+    /// Disk, MiB.
+    pub disk_mb: Option<u64>,
+    /// Containers; [`Capacity::CONTAINERS`] when `None`.
+    pub containers: Option<u32>,
+}
+
+impl Capacity {
+    /// Containers of a cell by default (cloudfoundry/garden-runc-release:jobs/garden/spec, `max_containers`).
+    pub const CONTAINERS: u32 = 250;
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("cell_id", &self.cell_id)
+            .field("data_dir", &self.data_dir)
+            .field("tag", &self.tag)
+            .field("container_cidr", &self.container_cidr)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Directories below the data directory.
+///
+/// ```text
+/// <data_dir>/
+///   layers/               see rootfs::LayerStore
+///   instances/<guid>/     0711
+///     rootfs/  rw/        the container's root filesystem, and what it writes
+///     hosts  resolv.conf  shown in the container
+///     log-position        number of the next line of output to tell
+///   ledger/<guid>         0600 in 0700: what was accepted, with secrets
+///   network/              address leases
+///   run/<guid>/           0700: see runtime
+/// ```
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) layers: PathBuf,
+    pub(crate) instances: PathBuf,
+    pub(crate) ledger: PathBuf,
+    pub(crate) network: PathBuf,
+    pub(crate) run: PathBuf,
+}
+
+impl Places {
+    pub(crate) fn below(data_dir: &std::path::Path) -> Self {
+        Self {
+            layers: data_dir.join("layers"),
+            instances: data_dir.join("instances"),
+            ledger: data_dir.join("ledger"),
+            network: data_dir.join("network"),
+            run: data_dir.join("run"),
+        }
+    }
+
+    /// The directory of one instance.
+    pub(crate) fn instance(&self, guid: &str) -> PathBuf {
+        self.instances.join(guid)
+    }
+}
