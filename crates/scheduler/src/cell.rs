@@ -94,7 +94,6 @@ impl Cells {
                 }
             }
             News::Synced => {
-                // Whatever was said meanwhile to the cell is not yet in its report only if it never arrived.
                 cell.statuses = cell.incoming.take().or(cell.statuses.take());
                 cell.link = Link::Up;
                 cell.courier.reconnected();

@@ -28,6 +28,8 @@ const GUIDS: usize = 5_000;
 const SPEC_BYTES: usize = 1 << 20;
 /// How long a cell may take to answer an order. It accepts them; carrying them out is another matter.
 const ANSWER: Duration = Duration::from_secs(10);
+/// Longest pause after an order did not arrive. Short, because a stop may be among what waits.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A stop the cell has heard is not repeated before.
 const REPEAT_STOP: Duration = Duration::from_secs(10);
 
@@ -110,7 +112,7 @@ impl Courier {
             cell,
             inbox,
         };
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
+        let mut backoff = Backoff::new(Duration::from_millis(50), LONGEST_PAUSE);
         let mut told = false;
         loop {
             let orders = self.take();

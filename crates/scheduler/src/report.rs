@@ -98,7 +98,12 @@ fn running(row: &mut Model, status: &InstanceStatus, now_ns: i64) {
         };
     }
     row.address = Some(status.address.clone()).filter(|address| !address.is_empty());
-    row.ports = serde_json::to_string(&status.ports).expect("numbers become JSON");
+    let ports: Vec<u16> = status
+        .ports
+        .iter()
+        .filter_map(|&port| u16::try_from(port).ok())
+        .collect();
+    row.ports = serde_json::to_string(&ports).expect("numbers become JSON");
     row.ready = status.ready;
     row.placement_error = None;
 }

@@ -28,9 +28,10 @@ enum StagingError {
     Bits,
     #[error("the package was deleted; push again")]
     NoPackage,
+    /// Its words are the cause's, so the cause is not named again as a source.
     #[error("{0}; correct the image name")]
-    Reference(#[from] ReferenceError),
-    #[error("{0}")]
+    Reference(ReferenceError),
+    #[error(transparent)]
     Resolve(#[from] ResolveError),
     #[error("the image was not read within {} s; try again, or ask the registry's operator", .0.as_secs())]
     Slow(Duration),
@@ -144,7 +145,7 @@ async fn resolve(
     job: &Job,
     lines: &Lines<'_>,
 ) -> Result<(Reference, Resolved), StagingError> {
-    let reference = settings.reference(&job.image)?;
+    let reference = settings.reference(&job.image).map_err(StagingError::Reference)?;
     let canonical = reference.canonical();
     lines.tell(&format!("Resolving {canonical}"));
     let own = match job.credentials {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use model::{CellId, InstanceGuid, LrpState, ProcessGuid};
 use planner::{RouteTable, RoutedInstance, build_table};
 use store::actual_lrp::Model;
-use tracing::warn;
+use tracing::debug;
 
 use crate::cell::Cells;
 use crate::rows::state_of;
@@ -36,7 +36,7 @@ fn routed(row: &Model) -> Option<RoutedInstance> {
     let address = row.address.as_deref()?.parse();
     let ports = serde_json::from_str(&row.ports);
     let (Ok(address), Ok(ports)) = (address, ports) else {
-        warn!(
+        debug!(
             instance = row.guid,
             "an instance row has no usable address; no route leads to it"
         );

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base::Tasks;
 use futures_util::{Stream, StreamExt, stream};
+use tokio::runtime::Runtime;
 use tokio::sync::{broadcast, watch};
 use wire::v1::cell_event::Event;
 use wire::v1::cell_server::{Cell, CellServer};
@@ -19,6 +19,15 @@ use wire::v1::{
 use wire::{Request, Response, Status};
 
 use crate::fixture::PATIENCE;
+
+/// A serving cell on a runtime of its own: when that goes, its connections break as those of a killed process do.
+pub struct Served(Option<Runtime>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.take().unwrap().shutdown_background();
+    }
+}
 
 /// What the cell holds and was told; outlives its server, as a ledger does.
 #[derive(Clone)]
@@ -55,14 +64,19 @@ impl FakeCell {
         }))
     }
 
-    /// Serves on the socket until the tasks end.
-    pub fn serve(&self, socket: &Path, tasks: &Tasks) {
+    /// Serves on the socket until the value returned is dropped.
+    pub fn serve(&self, socket: &Path) -> Served {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let guard = runtime.enter();
         let incoming = wire::incoming(socket).unwrap();
+        drop(guard);
         let server = wire::Server::builder().add_service(CellServer::new(self.clone()));
-        // Dropped at the end, as a killed process would: watchers see their stream break.
-        tasks.spawn("cell", async move {
-            server.serve_with_incoming(incoming).await.unwrap();
-        });
+        runtime.spawn(async move { server.serve_with_incoming(incoming).await.unwrap() });
+        Served(Some(runtime))
     }
 
     /// From now on new instances are refused with this reason, or taken again.

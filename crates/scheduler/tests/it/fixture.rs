@@ -1,5 +1,6 @@
 //! A scheduler with its database, cell, logs and router, all of one test.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use store::{Noun, Query, Store, actual_lrp};
 use tempfile::TempDir;
 use wire::LogSink;
 
-use crate::cell::FakeCell;
+use crate::cell::{FakeCell, Served};
 use crate::log::FakeLogs;
 use crate::route::Router;
 
@@ -19,14 +20,18 @@ use crate::route::Router;
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
 pub struct House {
-    pub dir: TempDir,
+    dir: TempDir,
     pub store: Store,
     pub sealer: Arc<Sealer>,
     pub cell: FakeCell,
     pub logs: FakeLogs,
     pub options: Options,
-    /// Cell and logs; the scheduler has tasks of its own, so that it can be killed.
-    pub tasks: Tasks,
+    /// The cells the next scheduler is told of.
+    pub cells: Vec<&'static str>,
+    /// The cell, while it can be reached.
+    pub served: Option<Served>,
+    /// Logs; the scheduler has tasks of its own, so that it can be killed.
+    tasks: Tasks,
     running: Tasks,
 }
 
@@ -36,6 +41,7 @@ pub struct Options {
     pub insecure: Vec<String>,
     pub own_registry: Option<OwnRegistry>,
     pub staging_timeout: Duration,
+    pub cell_lease: Duration,
 }
 
 impl Default for Options {
@@ -44,6 +50,7 @@ impl Default for Options {
             insecure: Vec::new(),
             own_registry: None,
             staging_timeout: Duration::from_secs(30),
+            cell_lease: Duration::from_secs(60),
         }
     }
 }
@@ -57,14 +64,16 @@ impl House {
         let store = Store::open(database, Arc::new(SystemClock)).await.unwrap();
         let tasks = Tasks::new();
         let cell = FakeCell::new("cell-0");
-        cell.serve(&dir.path().join("cell.sock"), &tasks);
+        let served = Some(cell.serve(&dir.path().join("cell-0.sock")));
         let logs = FakeLogs::serve(&dir.path().join("logs.sock"), &tasks);
         Self {
             sealer: Arc::new(Sealer::new(SealKey::generate(1), []).unwrap()),
             running: Tasks::new(),
+            cells: vec!["cell-0"],
             dir,
             store,
             cell,
+            served,
             logs,
             options,
             tasks,
@@ -77,9 +86,22 @@ impl House {
         house
     }
 
+    /// A second cell.
+    pub fn second_cell(&mut self) -> (FakeCell, Served) {
+        let cell = FakeCell::new("cell-1");
+        self.cells.push("cell-1");
+        let served = cell.serve(&self.socket("cell-1"));
+        (cell, served)
+    }
+
+    /// Where something is served.
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.dir.path().join(format!("{name}.sock"))
+    }
+
     pub fn start_scheduler(&mut self) -> Scheduler {
         self.running = Tasks::new();
-        let socket = |name: &str| self.dir.path().join(name);
+        let cell = |id: &str| (CellId::new(id), wire::connect(&self.socket(id)));
         let settings = Settings {
             store: self.store.clone(),
             sealer: self.sealer.clone(),
@@ -94,18 +116,18 @@ impl House {
                 architecture: "amd64".to_owned(),
                 variant: String::new(),
             },
-            cells: vec![(CellId::new("cell-0"), wire::connect(&socket("cell.sock")))],
-            logs: LogSink::start(&self.tasks, wire::connect(&socket("logs.sock"))),
+            cells: self.cells.iter().map(|id| cell(id)).collect(),
+            logs: LogSink::start(&self.tasks, wire::connect(&self.socket("logs"))),
             own_registry: self.options.own_registry.clone(),
             timing: Timing {
                 staging_timeout: self.options.staging_timeout,
                 // Long enough that a test which passes did not wait for the full pass.
                 converge_interval: Duration::from_secs(600),
-                ..Timing::default()
+                cell_lease: self.options.cell_lease,
             },
         };
         let scheduler = Scheduler::start(settings, &self.running);
-        let incoming = wire::incoming(&socket("routes.sock")).unwrap();
+        let incoming = wire::incoming(&self.socket("routes")).unwrap();
         let server = wire::Server::builder().add_service(scheduler.routes_service());
         self.running.spawn("routes", async move {
             server.serve_with_incoming(incoming).await.unwrap();
@@ -119,7 +141,7 @@ impl House {
     }
 
     pub async fn watch_routes(&self) -> Router {
-        Router::watch(&self.dir.path().join("routes.sock")).await
+        Router::watch(&self.socket("routes")).await
     }
 
     /// The row once it is as the test wants it.
