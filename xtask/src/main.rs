@@ -2,6 +2,7 @@
 //!
 //! Knows the repository's layout and the platform from outside, as its users do.
 
+mod bench;
 #[cfg(feature = "codegen")]
 mod codegen;
 mod demo;
@@ -14,6 +15,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["demo"] => demo::run(demo::Then::KeepRunning),
         ["demo", "--once"] => demo::run(demo::Then::End),
+        ["bench", rest @ ..] => bench::run(rest),
         #[cfg(feature = "codegen")]
         ["codegen"] => codegen::run(),
         #[cfg(not(feature = "codegen"))]
@@ -21,7 +23,7 @@ fn main() -> ExitCode {
             "run: cargo run -p xtask --features codegen -- codegen"
         )),
         other => Err(anyhow::anyhow!(
-            "unknown task {other:?}; there are: demo [--once], codegen"
+            "unknown task {other:?}; there are: demo [--once], bench [--pairs N] [row…], codegen"
         )),
     };
     match outcome {

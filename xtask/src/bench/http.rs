@@ -16,13 +16,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// When that never comes.
-pub async fn first_200(address: &str, (host, path): (&str, &str), began: Instant) -> anyhow::Result<Duration> {
+pub async fn first_200(
+    address: &str,
+    (host, path): (&str, &str),
+    began: Instant,
+) -> anyhow::Result<Duration> {
     loop {
         if let Ok(Ok(200)) = tokio::time::timeout(ONE_ANSWER, status(address, host, path)).await {
             return Ok(began.elapsed());
         }
         if began.elapsed() > PATIENCE {
-            bail!("http://{host}{path} at {address} did not answer 200 within {} s", PATIENCE.as_secs());
+            bail!(
+                "http://{host}{path} at {address} did not answer 200 within {} s",
+                PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(STEP).await;
     }

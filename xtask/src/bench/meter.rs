@@ -84,7 +84,11 @@ pub struct Spent {
 impl Spent {
     /// `wall_ms`, `cpu_ms` and what others used.
     pub fn side(&self) -> Side {
-        self.judge(Side::new().with("wall_ms", millis(self.wall)).with("cpu_ms", millis(self.cpu)))
+        self.judge(
+            Side::new()
+                .with("wall_ms", millis(self.wall))
+                .with("cpu_ms", millis(self.cpu)),
+        )
     }
 
     /// Adds what others used.
@@ -108,7 +112,8 @@ impl Meter {
     /// When no hierarchy accounts CPU time or it cannot be written: this needs root.
     pub fn new() -> anyhow::Result<Self> {
         let mounts = fs::read_to_string("/proc/mounts")?;
-        let mount = accounting(&mounts).context("no cpuacct or version 2 control group hierarchy is mounted")?;
+        let mount =
+            accounting(&mounts).context("no cpuacct or version 2 control group hierarchy is mounted")?;
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let meter = Self {
             home: mount.join(own_group(&own, &mount).trim_start_matches('/')),
@@ -117,7 +122,8 @@ impl Meter {
         };
         for dir in ["driver", "ours", "peer", "apps"] {
             let dir = meter.root().join(dir);
-            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}; run as root", dir.display()))?;
+            fs::create_dir_all(&dir)
+                .with_context(|| format!("cannot make {}; run as root", dir.display()))?;
         }
         meter.put(std::process::id(), Place::Driver)?;
         Ok(meter)
@@ -133,7 +139,8 @@ impl Meter {
 
     /// Moves a process with its threads.
     pub fn put(&self, pid: u32, place: Place) -> anyhow::Result<()> {
-        fs::write(self.procs(place), pid.to_string()).with_context(|| format!("cannot account for process {pid}"))
+        fs::write(self.procs(place), pid.to_string())
+            .with_context(|| format!("cannot account for process {pid}"))
     }
 
     /// A command that runs `program` in `place` from its first instruction on.
@@ -204,7 +211,11 @@ impl Drop for Meter {
     fn drop(&mut self) {
         let _ = fs::write(self.home.join("cgroup.procs"), std::process::id().to_string());
         let base = Path::new("/sys/fs/cgroup");
-        let hierarchies = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
+        let hierarchies = fs::read_dir(base)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path());
         for hierarchy in hierarchies.chain([base.to_owned()]) {
             remove(&hierarchy.join(&self.name));
         }
@@ -224,10 +235,16 @@ fn remove(group: &Path) {
 fn accounting(mounts: &str) -> Option<PathBuf> {
     let fields: Vec<Vec<&str>> = mounts.lines().map(|line| line.split(' ').collect()).collect();
     let first = fields.iter().find(|field| {
-        field.get(2) == Some(&"cgroup") && field.get(3).is_some_and(|options| options.split(',').any(|o| o == "cpuacct"))
+        field.get(2) == Some(&"cgroup")
+            && field
+                .get(3)
+                .is_some_and(|options| options.split(',').any(|o| o == "cpuacct"))
     });
     let second = || fields.iter().find(|field| field.get(2) == Some(&"cgroup2"));
-    first.or_else(second).and_then(|field| field.get(1)).map(PathBuf::from)
+    first
+        .or_else(second)
+        .and_then(|field| field.get(1))
+        .map(PathBuf::from)
 }
 
 /// This program's group in the hierarchy at `mount`, by cgroups(7) `/proc/PID/cgroup`.
@@ -236,7 +253,11 @@ fn own_group(own: &str, mount: &Path) -> String {
     let line = own.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
-        let wanted = if version_one { controllers.split(',').any(|c| c == "cpuacct") } else { controllers.is_empty() };
+        let wanted = if version_one {
+            controllers.split(',').any(|c| c == "cpuacct")
+        } else {
+            controllers.is_empty()
+        };
         wanted.then(|| path.to_owned())
     });
     line.unwrap_or_else(|| "/".to_owned())
@@ -255,15 +276,26 @@ fn usage(group: &Path) -> Duration {
 fn machine_busy() -> Duration {
     let text = fs::read_to_string("/proc/stat").unwrap_or_default();
     let line = text.lines().next().unwrap_or_default();
-    let fields: Vec<u32> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    let fields: Vec<u32> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
     // user nice system idle iowait irq softirq steal
-    let busy = fields.iter().enumerate().filter(|(i, _)| *i < 8 && *i != 3 && *i != 4).map(|(_, ticks)| *ticks);
+    let busy = fields
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i < 8 && *i != 3 && *i != 4)
+        .map(|(_, ticks)| *ticks);
     TICK * busy.sum::<u32>()
 }
 
 /// Fails unless there is a CPU for the load and one for what is measured.
 pub fn demand_two_cpus() -> anyhow::Result<()> {
-    ensure!(process::cpus() >= 2, "this row pins its two sides to two CPUs, and there is one");
+    ensure!(
+        process::cpus() >= 2,
+        "this row pins its two sides to two CPUs, and there is one"
+    );
     Ok(())
 }
 
@@ -277,7 +309,10 @@ mod tests {
                       cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n\
                       cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
         assert_eq!(accounting(hybrid), Some("/sys/fs/cgroup/cpu,cpuacct".into()));
-        assert_eq!(accounting("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"), Some("/sys/fs/cgroup".into()));
+        assert_eq!(
+            accounting("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"),
+            Some("/sys/fs/cgroup".into())
+        );
         assert_eq!(accounting("proc /proc proc rw 0 0\n"), None);
     }
 }

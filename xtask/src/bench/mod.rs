@@ -73,7 +73,10 @@ pub fn run(args: &[&str]) -> anyhow::Result<()> {
         pairs,
     };
     // Containers' root filesystems lie below it: the mapped root must get through.
-    std::fs::set_permissions(bench.dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711))?;
+    std::fs::set_permissions(
+        bench.dir.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o711),
+    )?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -130,13 +133,19 @@ fn again_in_release(args: &[&str]) -> anyhow::Result<()> {
     }
     let debug = testkit::target_dir();
     let target = debug.parent().context("a target directory")?;
-    let error = Command::new(target.join("release/xtask")).arg("bench").args(args).exec();
+    let error = Command::new(target.join("release/xtask"))
+        .arg("bench")
+        .args(args)
+        .exec();
     Err(error).context("cannot run the optimised xtask")
 }
 
 async fn measure(bench: &Bench, rows: &[Row], results: &mut Vec<Series>) -> anyhow::Result<()> {
     for row in rows {
-        let (name, _) = ROWS.iter().find(|(_, known)| known == row).context("a known row")?;
+        let (name, _) = ROWS
+            .iter()
+            .find(|(_, known)| known == row)
+            .context("a known row")?;
         eprintln!("bench: {name} ...");
         let outcome = match row {
             Row::Push => push::run(bench, results).await,

@@ -32,7 +32,9 @@ impl Nginx {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let http = http.replace("@LISTEN@", &address);
         let temporary = |name: &str| format!("  {name}_temp_path {};\n", dir.join(name).display());
-        let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(temporary).concat();
+        let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(temporary)
+            .concat();
         let config = format!(
             "daemon off;\nuser root;\nworker_processes {workers};\npid {pid};\nevents {{ worker_connections 1024; }}\n\
              http {{\n  keepalive_requests 1000000000;\n{paths}{http}\n}}\n",
@@ -79,7 +81,9 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         // The master ends its workers only when asked.
-        let asked = std::process::Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        let asked = std::process::Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
         if !asked.is_ok_and(|status| status.success()) {
             let _ = self.child.kill();
         }

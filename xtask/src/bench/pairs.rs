@@ -28,7 +28,10 @@ impl Side {
 
     /// A figure by its name.
     pub fn get(&self, name: &str) -> Option<f64> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| *value)
     }
 
     fn json(&self) -> Value {
@@ -97,7 +100,10 @@ impl Series {
 
 fn compared<'a>(ours: &'a Side, peer: &'a Side) -> impl Iterator<Item = (&'static str, f64, f64)> + 'a {
     let both = |(name, a): &(&'static str, f64)| Some((*name, *a, peer.get(name)?));
-    ours.0.iter().filter_map(both).filter(|(name, _, b)| *name != OTHERS && *b > 0.0)
+    ours.0
+        .iter()
+        .filter_map(both)
+        .filter(|(name, _, b)| *name != OTHERS && *b > 0.0)
 }
 
 fn rounded(value: f64) -> Value {
@@ -124,7 +130,18 @@ pub fn quantile(values: &[f64], part: f64) -> f64 {
 /// Prints medians, and the spread of the ratios within pairs.
 pub fn print_table(results: &[Series]) {
     println!();
-    let head = ["row", "case", "peer", "figure", "slipway", "peer's", "ratio", "quartiles", "range", "pairs"];
+    let head = [
+        "row",
+        "case",
+        "peer",
+        "figure",
+        "slipway",
+        "peer's",
+        "ratio",
+        "quartiles",
+        "range",
+        "pairs",
+    ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for series in results {
         let Some((first, other)) = series.pairs.first() else {
@@ -141,23 +158,49 @@ pub fn print_table(results: &[Series]) {
             lines.push(line);
         }
     }
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        lines
+            .iter()
+            .map(|line| line[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     for (index, line) in lines.iter().enumerate() {
-        let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = line
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         let text = cells.join("  ");
-        println!("{}", if index == 0 { style(text).bold().to_string() } else { text });
+        println!(
+            "{}",
+            if index == 0 {
+                style(text).bold().to_string()
+            } else {
+                text
+            }
+        );
     }
 }
 
 fn start_of_line(series: &Series, name: &str) -> Vec<String> {
-    vec![series.row.to_owned(), series.case.clone(), series.peer.clone(), name.to_owned()]
+    vec![
+        series.row.to_owned(),
+        series.case.clone(),
+        series.peer.clone(),
+        name.to_owned(),
+    ]
 }
 
 fn compared_line(series: &Series, name: &str) -> Vec<String> {
     let values = series.values(name);
     let (ours, peers): (Vec<f64>, Vec<f64>) = values.iter().copied().unzip();
-    let ratios: Vec<f64> = values.iter().filter(|(_, b)| *b > 0.0).map(|(a, b)| a / b).collect();
+    let ratios: Vec<f64> = values
+        .iter()
+        .filter(|(_, b)| *b > 0.0)
+        .map(|(a, b)| a / b)
+        .collect();
     let mut line = start_of_line(series, name);
     line.extend([
         format!("{:.2}", quantile(&ours, 0.5)),

@@ -107,13 +107,18 @@ impl Drop for Shell {
 pub fn bundle(ours: &Value, rootfs: &str, cgroups_path: &str) -> anyhow::Result<Value> {
     let mut bundle = ours.clone();
     let set = |bundle: &mut Value, pointer: &str, value: Value| -> anyhow::Result<()> {
-        *bundle.pointer_mut(pointer).with_context(|| format!("a bundle without {pointer}"))? = value;
+        *bundle
+            .pointer_mut(pointer)
+            .with_context(|| format!("a bundle without {pointer}"))? = value;
         Ok(())
     };
     set(&mut bundle, "/ociVersion", json!("1.0.2"))?;
     set(&mut bundle, "/root/path", json!(rootfs))?;
     set(&mut bundle, "/linux/cgroupsPath", json!(cgroups_path))?;
-    let mounts = bundle.pointer_mut("/mounts").and_then(Value::as_array_mut).context("a bundle without mounts")?;
+    let mounts = bundle
+        .pointer_mut("/mounts")
+        .and_then(Value::as_array_mut)
+        .context("a bundle without mounts")?;
     mounts.retain(|mount| mount["type"] != "bind");
     Ok(bundle)
 }
@@ -140,6 +145,8 @@ pub fn give(tree: &Path, id: u32) -> anyhow::Result<()> {
 
 /// The host's id of the root of a bundle's user namespace.
 pub fn first_host_id(bundle: &Value) -> anyhow::Result<u32> {
-    let id = bundle.pointer("/linux/uidMappings/0/hostID").and_then(Value::as_u64);
+    let id = bundle
+        .pointer("/linux/uidMappings/0/hostID")
+        .and_then(Value::as_u64);
     Ok(u32::try_from(id.context("a bundle without a user id map")?)?)
 }

@@ -20,27 +20,27 @@ pub fn own_cpu() -> Duration {
 
 /// CPU time of the threads of `pid` whose names begin with `prefix`; threads that ended do not count.
 pub fn threads_cpu(pid: u32, prefix: &str) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     let wanted = tasks.filter(|task| comm(&task.path()).starts_with(prefix));
     wanted.map(|task| schedstat(&task.path())).sum()
 }
 
-/// Names of the threads of `pid` with their CPU time.
-pub fn threads(pid: u32) -> BTreeMap<String, Duration> {
-    let mut all = BTreeMap::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
-        *all.entry(comm(&task.path())).or_default() += schedstat(&task.path());
-    }
-    all
-}
-
 fn comm(dir: &Path) -> String {
-    fs::read_to_string(dir.join("comm")).unwrap_or_default().trim().to_owned()
+    fs::read_to_string(dir.join("comm"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn schedstat(dir: &Path) -> Duration {
     let text = fs::read_to_string(dir.join("schedstat")).unwrap_or_default();
-    let nanos = text.split_whitespace().next().and_then(|number| number.parse().ok());
+    let nanos = text
+        .split_whitespace()
+        .next()
+        .and_then(|number| number.parse().ok());
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
@@ -58,7 +58,10 @@ impl Process {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         Self {
             pid,
-            command: String::from_utf8_lossy(&command).replace('\0', " ").trim().to_owned(),
+            command: String::from_utf8_lossy(&command)
+                .replace('\0', " ")
+                .trim()
+                .to_owned(),
         }
     }
 
@@ -69,23 +72,24 @@ impl Process {
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
         kib.unwrap_or(0.0) / 1024.0
     }
-
-    /// CPU time of its threads.
-    pub fn cpu(&self) -> Duration {
-        threads_cpu(self.pid, "")
-    }
 }
 
 /// The process and all its descendants, itself first.
 pub fn tree(root: u32) -> Vec<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse::<u32>().ok())
+        else {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
         // The name in parentheses may hold anything, so fields are counted from its end.
-        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
         if let Some(parent) = parent {
             children.entry(parent).or_default().push(pid);
         }
@@ -101,7 +105,8 @@ pub fn tree(root: u32) -> Vec<Process> {
 /// The descendants of this program that run `name`.
 pub fn descendants_named(name: &str) -> Vec<Process> {
     let all = tree(std::process::id()).into_iter().skip(1);
-    all.filter(|process| comm(Path::new(&format!("/proc/{}", process.pid))) == name).collect()
+    all.filter(|process| comm(Path::new(&format!("/proc/{}", process.pid))) == name)
+        .collect()
 }
 
 /// Binds all threads of a process tree to CPUs given as taskset(1) takes them.
@@ -110,7 +115,9 @@ pub fn descendants_named(name: &str) -> Vec<Process> {
 /// When taskset is missing or refuses.
 pub fn pin(root: u32, cpus: &str) -> anyhow::Result<()> {
     for process in tree(root) {
-        let output = Command::new("taskset").args(["-a", "-c", "-p", cpus, &process.pid.to_string()]).output()?;
+        let output = Command::new("taskset")
+            .args(["-a", "-c", "-p", cpus, &process.pid.to_string()])
+            .output()?;
         let gone = !Path::new(&format!("/proc/{}", process.pid)).exists();
         ensure!(
             gone || output.status.success(),
