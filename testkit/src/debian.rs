@@ -18,7 +18,7 @@ pub fn rootfs() -> anyhow::Result<PathBuf> {
     let draft = base.join(format!("new-{}", std::process::id()));
     std::fs::create_dir_all(&draft)?;
     let output = Command::new("debootstrap")
-        .args(["--variant=minbase", "--include=python3", "bookworm"])
+        .args(["--variant=minbase", "--include=python3,git,locales", "bookworm"])
         .arg(&draft)
         .stdin(Stdio::null())
         .output()

@@ -18,11 +18,20 @@ assert "acme" in orgs, orgs
 space = client.v3.spaces.get_first(names="dev")
 app = client.v3.apps.get_first(names="snake", space_guids=space["guid"])
 assert app["state"] == "STARTED", app
-client.v3.apps.stop(app["guid"])
-assert client.v3.apps.get(app["guid"])["state"] == "STOPPED"
-client.v3.apps.start(app["guid"])
+guid = app["guid"]
+client.v3.apps.restart(guid)
+assert client.v3.apps.get(guid)["state"] == "STARTED"
+routes = [route["url"] for route in client.v3.apps.list_routes(guid)]
+assert routes == ["snake.apps.localhost"], routes
+assert client.v3.apps.get_env(guid)["application_env_json"]["VCAP_APPLICATION"]["name"] == "snake"
+assert "docker" in client.v3.apps.get_manifest(guid)
+assert [p["type"] for p in client.v3.apps.list_packages(guid)] == ["docker"]
+assert [d["state"] for d in client.v3.apps.list_droplets(guid)] == ["STAGED"]
+process = client.v3.processes.get_first(app_guids=guid)
+assert process["type"] == "web", process
 print("apps:", [a["name"] for a in client.v3.apps.list()])
 print("flags:", len(list(client.v3.feature_flags.list())))
+client.v3.apps.remove(guid)
 "#;
 
 #[tokio::test]
@@ -50,7 +59,7 @@ async fn python_drives_an_app() -> anyhow::Result<()> {
     );
     anyhow::ensure!(output.status.success(), "{text}");
     demand(&text, "apps: ['snake']")?;
-    world.until_status(&host("snake"), 200).await?;
+    world.until_status(&host("snake"), 404).await?;
     world.end()
 }
 

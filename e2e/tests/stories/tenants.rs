@@ -37,6 +37,7 @@ async fn tenants_do_not_meet() -> anyhow::Result<()> {
         &eve.fail(&["enable-feature-flag", "diego_cnb"]).await?,
         "not authorized",
     )?;
+    eve.run(&["target", "-o", "rival", "-s", "dev"]).await?;
     eve.run(&["push", "mine", "--docker-image", &image, "-m", "64M"])
         .await?;
 

@@ -265,6 +265,12 @@ impl<R: BufRead> TarStream<R> {
         }
         self.data_left = std::mem::take(&mut self.padding);
         while self.data_left > 0 {
+            // Some writers leave out the padding of the last entry and the end blocks; the tar is whole all the same,
+            // and other readers take it. Its digest is checked in any case.
+            if self.input.fill_buf().map_err(UnpackError::Read)?.is_empty() {
+                self.data_left = 0;
+                break;
+            }
             let len = self.data()?.len();
             self.consume(len);
         }

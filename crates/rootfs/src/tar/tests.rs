@@ -155,6 +155,17 @@ fn contradictory_sparse_maps_are_refused() {
 }
 
 #[test]
+fn a_last_entry_without_padding_is_whole() {
+    let mut archive = with_data(b'0', "first", b"one");
+    archive.extend(header(b'0', "last", 3).as_bytes());
+    archive.extend(b"two");
+    let all = read(&archive).unwrap();
+    assert_eq!(all.last().unwrap().1, b"two");
+    archive.pop();
+    assert!(read(&archive).is_err(), "data that is missing is missed");
+}
+
+#[test]
 fn damage_is_an_error_and_never_a_panic() {
     let mut archive = with_data(b'x', "x", &record("SCHILY.xattr.user.a", "b"));
     archive.extend(with_data(b'0', "file", &[7; 700]));
