@@ -11,7 +11,7 @@ use base::Report;
 use runtime::{ExitCause, State};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use wire::v1;
 
 use crate::container::{self, LOG_POSITION};
@@ -122,6 +122,8 @@ impl Actor {
     /// Starts the program of a container that was made, and attends to it.
     async fn run(&self, address: Ipv4Addr) -> v1::Exit {
         let output = self.pump();
+        // Noted before it happens: what ended without this note never ran.
+        self.instance.advance(&self.host, Event::Start(address)).await;
         match self.host.runtime.start(self.instance.guid()).await {
             // How it failed is in the container's exit record.
             Ok(()) | Err(runtime::Error::Start { .. }) => {}
@@ -130,7 +132,6 @@ impl Actor {
                 return Failure::platform(reason).exit();
             }
         }
-        self.instance.advance(&self.host, Event::Start(address)).await;
         self.attend(address, output, First::AfterInterval).await
     }
 
@@ -327,9 +328,11 @@ impl Actor {
     /// Signal, grace, kill. The note says when the grace was not enough.
     async fn end_program(&self) -> (runtime::Exit, String) {
         let guid = self.instance.guid();
-        if let Err(error) = self.host.runtime.stop(guid).await {
-            // It has ended already, or its end will be waited for in vain and it is killed.
-            warn!(instance = guid, error = %Report(&error), "cannot ask a program to end");
+        match self.host.runtime.stop(guid).await {
+            Ok(()) => {}
+            Err(runtime::Error::State { .. }) => debug!(instance = guid, "the program has ended already"),
+            // Its end is waited for in vain then, and it is killed.
+            Err(error) => warn!(instance = guid, error = %Report(&error), "cannot ask a program to end"),
         }
         let grace = match self.instance.spec.grace_ms {
             0 => GRACE,
@@ -386,8 +389,9 @@ impl Actor {
             self.say(&format!(
                 "Cell {id} successfully destroyed container for instance {guid}"
             ));
+            // Ids of something that may still be there are nobody else's.
+            host.ids.release(instance.first_host_id);
         }
-        host.ids.release(instance.first_host_id);
         instance.advance(host, Event::End(exit)).await;
         instance.ended.cancel();
     }

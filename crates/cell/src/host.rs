@@ -55,8 +55,9 @@ impl Host {
         let places = Places::below(&settings.data_dir);
         make_dir(&settings.data_dir, 0o711)?;
         make_dir(&places.instances, 0o711)?;
-        let ledger = Ledger::open(&places.ledger)?;
+        // Its lock keeps a second daemon out, so it comes before anything is touched.
         let store = LayerStore::open(&places.layers)?;
+        let ledger = Ledger::open(&places.ledger)?;
         let runtime = Runtime::open(runtime::Settings {
             state_dir: places.run.clone(),
             cgroup_root: format!("slipway-{}", settings.tag),

@@ -162,8 +162,8 @@ impl Instance {
             Event::Stop | Event::End(_) => Durability::Power,
             _ => Durability::Process,
         };
-        // An end was kept before what it leaves was removed.
-        let kept = matches!(event, Event::Fetch | Event::Start(_) | Event::End(_));
+        // Fetching is accepted, to the ledger; an end was kept before what it leaves was removed.
+        let kept = matches!(event, Event::Fetch | Event::End(_));
         if !self.step(host, event) {
             return;
         }
@@ -183,6 +183,11 @@ impl Instance {
             ..self.record()
         };
         self.keep(host, record, Durability::Power).await;
+    }
+
+    /// Back to acceptance: for an instance of an earlier daemon whose container is not, or not wholly, there.
+    pub(crate) fn start_over(&self) {
+        self.held().phase = Phase::Accepted;
     }
 
     /// Forgets the registry credentials at the next write.

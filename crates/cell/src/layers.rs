@@ -59,7 +59,7 @@ impl Fetcher {
             .collect();
         if !missing.is_empty() {
             let packed: u64 = wanted.layers.iter().map(|layer| layer.size).sum();
-            fits("layers", packed, wanted.disk_bytes)?;
+            fits("layers exceed", packed, wanted.disk_bytes)?;
             let default_registry = &self.client.settings().default_registry;
             let reference = Reference::parse(&wanted.image.reference, default_registry)
                 .map_err(|error| Failure::app(Report(&error).to_string()))?;
@@ -71,7 +71,7 @@ impl Fetcher {
             self.settle();
         }
         fits(
-            "the unpacked image",
+            "the unpacked image exceeds",
             self.unpacked(wanted.layers),
             wanted.disk_bytes,
         )
@@ -186,7 +186,7 @@ fn fits(what: &str, bytes: u64, limit: u64) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::app(format!(
-        "{what} exceed disk quota {bytes}/{limit} bytes ({} of {}): raise it to more than {} with `cf scale -k` or \
+        "{what} disk quota {bytes}/{limit} bytes ({} of {}): raise it to more than {} with `cf scale -k` or \
          use a smaller image",
         megabytes(bytes),
         megabytes(limit),
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn the_disk_limit_names_both_sizes() {
-        assert_eq!(fits("layers", 5, 5), Ok(()));
-        let failure = fits("layers", 3 << 20, 1 << 20).unwrap_err();
+        assert_eq!(fits("layers exceed", 5, 5), Ok(()));
+        let failure = fits("layers exceed", 3 << 20, 1 << 20).unwrap_err();
         assert_eq!(failure.fault, Fault::App);
         assert!(
             failure

@@ -1,12 +1,15 @@
 //! The start of a daemon: the ledger says what is wanted, the runtime what there is.
 //!
-//! | ledger \ container | running        | made, not started | ended              | none                        |
-//! |--------------------|----------------|-------------------|--------------------|-----------------------------|
-//! | starting           | adopted        | removed, anew     | its end is told    | what is left removed, anew  |
-//! | running            | adopted        | ended: vanished   | its end is told    | ended: vanished             |
-//! | stopping           | stop continued | ended: stopped    | its end is told    | ended: stopped              |
-//! | ended              | removed        | removed           | removed            | –                           |
-//! | (nothing)          | removed        | removed           | removed            | –                           |
+//! | ledger \ container  | running        | made, not started | ended              | none                 |
+//! |---------------------|----------------|-------------------|--------------------|----------------------|
+//! | starting, no address| adopted        | removed, anew     | removed, anew      | rests removed, anew  |
+//! | starting, address   | adopted        | removed, anew     | its end is told    | rests removed, anew  |
+//! | running             | adopted        | ended: vanished   | its end is told    | ended: vanished      |
+//! | stopping            | stop continued | ended: stopped    | its end is told    | ended: stopped       |
+//! | ended               | removed        | removed           | removed            | –                    |
+//! | (nothing)           | removed        | removed           | removed            | –                    |
+//!
+//! The address is noted before the program is started: a container that ended without was killed while it was made.
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -31,7 +34,8 @@ use crate::phase::{Phase, Readiness};
 /// How long the container of one instance may take to say how it is.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Takes over what earlier daemons left: every record becomes an instance, everything else is removed.
+/// Takes over what earlier daemons left: every record becomes an instance, everything else is removed. What became of
+/// each is found out by its own task.
 pub(crate) async fn recover(host: &Arc<Host>) -> Result<(), CellError> {
     let mut instances = Vec::new();
     for (guid, record) in host.ledger.read()? {
@@ -56,10 +60,12 @@ pub(crate) async fn recover(host: &Arc<Host>) -> Result<(), CellError> {
     }
     remove_strangers(host).await?;
     for instance in instances {
-        let begin = begin(host, &instance).await;
-        if let Some(begin) = begin {
-            start(host, instance, begin);
-        }
+        let host = Arc::clone(host);
+        host.tasks.clone().spawn("instance", async move {
+            if let Some(begin) = begin(&host, &instance).await {
+                actor::live(host, instance, begin).await;
+            }
+        });
     }
     Ok(())
 }
@@ -103,6 +109,7 @@ fn phase(record: &Record) -> Phase {
         Readiness::NotReady
     };
     match (record.phase(), address) {
+        (InstancePhase::Starting, Some(address)) => Phase::Starting { address },
         (InstancePhase::Running, Some(address)) => Phase::Running { address, readiness },
         (InstancePhase::Stopping, address) => Phase::Stopping { address },
         (InstancePhase::Ended, _) => Phase::Ended {
@@ -117,9 +124,10 @@ async fn begin(host: &Arc<Host>, instance: &Arc<Instance>) -> Option<Begin> {
     let phase = instance.phase();
     if phase.is_ended() {
         let guid = instance.guid().to_owned();
-        // Reported there; it is tried again when the instance is forgotten.
-        let _ = container::dismantle(host, &guid).await;
-        host.ids.release(instance.first_host_id);
+        // A failure is reported there, and it is tried again when the instance is forgotten.
+        if container::dismantle(host, &guid).await.is_ok() {
+            host.ids.release(instance.first_host_id);
+        }
         instance.ended.cancel();
         return None;
     }
@@ -140,14 +148,90 @@ async fn begin(host: &Arc<Host>, instance: &Arc<Instance>) -> Option<Begin> {
         ?phase,
         "found an instance of an earlier daemon"
     );
-    let was_started = matches!(state, State::Running { .. } | State::Exited(_));
-    Some(match phase {
-        _ if was_started => Begin::Adopted(phase.address()),
-        Phase::Accepted => {
-            let _ = container::dismantle(host, instance.guid()).await;
-            Begin::Anew
+    let begin = decide(&phase, &state);
+    if let Begin::Anew = begin {
+        // A failure is reported there; making the container says so again.
+        let _ = container::dismantle(host, instance.guid()).await;
+        instance.start_over();
+    }
+    Some(begin)
+}
+
+/// The table above.
+fn decide(phase: &Phase, state: &State) -> Begin {
+    let adopted = || Begin::Adopted(phase.address());
+    match (phase, state) {
+        (Phase::Ended { exit }, _) => Begin::Over(exit.clone()),
+        (_, State::Running { .. }) => adopted(),
+        (Phase::Accepted | Phase::Fetching | Phase::Preparing, _) => Begin::Anew,
+        (_, State::Exited(_)) => adopted(),
+        (Phase::Starting { .. }, _) => Begin::Anew,
+        (Phase::Running { .. }, _) => Begin::Over(outcome::vanished()),
+        (Phase::Stopping { .. }, _) => Begin::Over(outcome::stopped_early()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::{Exit, ExitCause};
+    use std::time::SystemTime;
+
+    #[test]
+    fn the_table_holds() {
+        let address = Ipv4Addr::new(10, 0, 0, 2);
+        let at = SystemTime::UNIX_EPOCH;
+        let states = [
+            State::Running {
+                pid: 1,
+                started_at: at,
+            },
+            State::Created { pid: 1 },
+            State::Exited(Exit {
+                cause: ExitCause::Lost,
+                out_of_memory: false,
+                at,
+            }),
+            State::Gone,
+        ];
+        let running = Phase::Running {
+            address,
+            readiness: Readiness::Ready,
+        };
+        for (phase, expected) in [
+            (Phase::Accepted, ["adopt", "anew", "anew", "anew"]),
+            (Phase::Starting { address }, ["adopt", "anew", "adopt", "anew"]),
+            (running, ["adopt", "vanished", "adopt", "vanished"]),
+            (
+                Phase::Stopping { address: None },
+                ["adopt", "stopped", "adopt", "stopped"],
+            ),
+        ] {
+            let got = states.each_ref().map(|state| match decide(&phase, state) {
+                Begin::Adopted(_) => "adopt",
+                Begin::Anew => "anew",
+                Begin::Over(exit) if exit.crashed => "vanished",
+                Begin::Over(_) => "stopped",
+            });
+            assert_eq!(got, expected, "{phase:?}");
         }
-        Phase::Stopping { .. } => Begin::Over(outcome::stopped_early()),
-        _ => Begin::Over(outcome::vanished()),
-    })
+    }
+
+    #[test]
+    fn records_become_the_phases_they_were_written_in() {
+        let record = |written: InstancePhase, address: &str| {
+            let record = Record {
+                phase: written.into(),
+                address: address.to_owned(),
+                ..Record::default()
+            };
+            phase(&record).wire()
+        };
+        assert_eq!(record(InstancePhase::Starting, ""), InstancePhase::Starting);
+        assert_eq!(record(InstancePhase::Running, "10.0.0.2"), InstancePhase::Running);
+        assert_eq!(record(InstancePhase::Stopping, ""), InstancePhase::Stopping);
+        assert_eq!(record(InstancePhase::Ended, ""), InstancePhase::Ended);
+        // A damaged one is asked from the start.
+        assert_eq!(record(InstancePhase::Running, "?"), InstancePhase::Starting);
+    }
 }

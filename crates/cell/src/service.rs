@@ -2,9 +2,11 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::Report;
 use futures_util::{Stream, stream};
+use tokio::time::timeout;
 use tracing::{info, warn};
 use wire::v1::cell_server::Cell;
 use wire::v1::{
@@ -20,6 +22,8 @@ use crate::host::{Door, Host};
 use crate::recovery;
 use crate::stats;
 
+/// How long an ended instance may take to be gone.
+const REMOVAL: Duration = Duration::from_secs(30);
 /// Most instances one request names.
 const MOST: usize = 10_000;
 
@@ -86,7 +90,6 @@ impl Cell for Service {
 
     async fn forget(&self, request: Request<ForgetRequest>) -> Result<Response<ForgetReply>, Status> {
         let guids = bounded(request.into_inner().instance_guids)?;
-        let _door = self.0.door.lock().await;
         for guid in guids {
             forget(&self.0, &guid).await?;
         }
@@ -126,18 +129,19 @@ async fn accept(host: &Arc<Host>, instances: Vec<wire::v1::InstanceSpec>) -> Vec
 
 /// Forgets an instance that has ended; any other is left alone.
 async fn forget(host: &Arc<Host>, guid: &str) -> Result<(), Status> {
-    let Some(instance) = host
-        .instance(guid)
-        .filter(|instance| instance.ended.is_cancelled())
-    else {
+    let Some(instance) = host.instance(guid).filter(|instance| !instance.is_live()) else {
         return Ok(());
     };
+    // An end is told a moment before its actor is done, or after a restart before what is left was removed.
+    let done = timeout(REMOVAL, instance.ended.cancelled()).await;
+    done.map_err(|_| Status::unavailable("an ended instance is still being removed; ask again"))?;
     // What could not be removed at the end gets a last chance while its guid is known.
     if instance.dir.exists()
         && let Err(error) = container::dismantle(host, guid).await
     {
         warn!(instance = guid, error = %Report(&error), "forgetting an instance of which something is left");
     }
+    let _door = host.door.lock().await;
     let owned = guid.to_owned();
     let removed = host.blocking(move |host| host.ledger.remove(&owned)).await;
     removed.map_err(|error| Status::internal(format!("the cell's ledger cannot be written: {error}")))?;

@@ -167,7 +167,7 @@ fn an_image_larger_than_the_disk_limit_is_refused_with_both_sizes() {
         let guid = world.run(&spec).await;
         let exit = world.end_of(&guid).await;
         assert!(
-            exit.description.contains("the unpacked image exceed disk quota"),
+            exit.description.contains("the unpacked image exceeds disk quota"),
             "{exit:?}"
         );
     });

@@ -8,6 +8,7 @@
 
 mod adoption;
 mod failing;
+mod killing;
 mod registry;
 mod running;
 mod stopping;

@@ -3,10 +3,9 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -20,8 +19,8 @@ use wire::v1::cell_client::CellClient;
 use wire::v1::cell_event::Event;
 use wire::v1::logs_server::{Logs, LogsServer};
 use wire::v1::{
-    AppIdentity, CellEvent, Envelope, EnvelopeBatch, ForgetRequest, HealthCheck, Image, IngestReply,
-    InstancePhase, InstanceSpec, InstanceStatus, Refusal, RunRequest, StopRequest, WatchRequest,
+    AppIdentity, CellEvent, DescribeRequest, Envelope, EnvelopeBatch, ForgetRequest, HealthCheck, Image,
+    IngestReply, InstancePhase, InstanceSpec, InstanceStatus, Refusal, RunRequest, StopRequest, WatchRequest,
 };
 use wire::{Channel, LogSink, Request, Response, Server, Status, Streaming};
 
@@ -73,7 +72,6 @@ impl World {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (pid, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().expect("temp dir");
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).expect("set");
         let third = u8::try_from((pid.wrapping_mul(13).wrapping_add(number)) % 250).expect("below 250");
         let second = u8::try_from(100 + pid % 100).expect("below 200");
         let world = Self {
@@ -123,20 +121,37 @@ impl World {
     }
 
     fn settings(&self) -> Settings {
-        Settings {
-            cell_id: "cell-1".to_owned(),
-            data_dir: self.data_dir(),
+        Place {
+            dir: self.dir.path().to_owned(),
             tag: self.tag.clone(),
-            container_cidr: self.cidr,
-            capacity: self.capacity,
-            image: image::Settings {
-                insecure: vec![self.registry.host()],
-                max_retries: 1,
-                ..image::Settings::default()
-            },
-            shim_command: vec![env!("CARGO_BIN_EXE_cell-shim").into()],
-            clock: Arc::new(SystemClock),
+            cidr: self.cidr.to_string(),
+            registry: self.registry.host(),
         }
+        .settings(self.capacity)
+    }
+
+    /// Starts a daemon in a process of its own, to be killed; it ends with this value at the latest.
+    pub async fn spawn_daemon(&self) -> Process {
+        let words = [
+            self.dir.path().display().to_string(),
+            self.tag.clone(),
+            self.cidr.to_string(),
+            self.registry.host(),
+        ];
+        let child = Command::new("/proc/self/exe")
+            .args(["--exact", "killing::daemon", "--nocapture"])
+            .env(DAEMON, words.join(" "))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("this test runs again");
+        let process = Process(child);
+        let start = Instant::now();
+        while self.client().describe(DescribeRequest {}).await.is_err() {
+            assert!(start.elapsed() < PATIENCE, "the daemon does not answer");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        process
     }
 
     pub fn data_dir(&self) -> PathBuf {
@@ -364,6 +379,78 @@ impl World {
                 .await
                 .expect("served");
         });
+    }
+}
+
+/// A daemon in a process of its own.
+pub struct Process(Child);
+
+impl Process {
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.0.kill().expect("killed");
+        self.0.wait().expect("waited for");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Names the variable that makes a process of this test a daemon, and says for which world.
+pub const DAEMON: &str = "SLIPWAY_TEST_DAEMON";
+
+/// Where a daemon works.
+pub struct Place {
+    dir: PathBuf,
+    tag: String,
+    cidr: String,
+    registry: String,
+}
+
+impl Place {
+    /// From the words of [`DAEMON`].
+    pub fn parse(text: &str) -> Self {
+        let mut words = text.split(' ').map(str::to_owned);
+        let mut word = || words.next().expect("four words");
+        Self {
+            dir: word().into(),
+            tag: word(),
+            cidr: word(),
+            registry: word(),
+        }
+    }
+
+    fn settings(&self, capacity: Capacity) -> Settings {
+        Settings {
+            cell_id: "cell-1".to_owned(),
+            data_dir: self.dir.join("data"),
+            tag: self.tag.clone(),
+            container_cidr: self.cidr.parse().expect("a range"),
+            capacity,
+            image: image::Settings {
+                insecure: vec![self.registry.clone()],
+                max_retries: 1,
+                ..image::Settings::default()
+            },
+            shim_command: vec![env!("CARGO_BIN_EXE_cell-shim").into()],
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// Opens the cell and serves it until killed.
+    pub async fn serve(&self) {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let tasks = Tasks::new();
+        let logs = LogSink::start(&tasks, wire::connect(&self.dir.join("logs.sock")));
+        let settings = self.settings(Capacity::default());
+        let cell = Cell::open(settings, tasks, logs).await.expect("the cell opens");
+        let incoming = wire::incoming(&self.dir.join("cell.sock")).expect("a socket");
+        let serve = Server::builder().add_service(cell.service());
+        serve.serve_with_incoming(incoming).await.expect("served");
     }
 }
 
