@@ -110,7 +110,12 @@ impl<R: BufRead> TarStream<R> {
             }
         }
         self.ended = true;
-        Ok(None)
+        // What was said about an entry that never came.
+        if preface.bytes > 0 {
+            Err(TarError::Truncated.into())
+        } else {
+            Ok(None)
+        }
     }
 
     /// A piece of the current entry's data, never empty before its end.
