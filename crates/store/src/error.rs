@@ -9,13 +9,14 @@ pub enum StoreError {
         /// The noun in the words of the API, for example `App`.
         noun: &'static str,
     },
-    /// A row with the same unique columns exists.
-    #[error("{noun} conflicts with an existing one")]
+    /// A row with the same unique columns exists, or a row that this one belongs to does not (any more). The statement
+    /// did nothing; the transaction goes on.
+    #[error("{noun} conflicts with what is stored")]
     Conflict {
         /// The noun in the words of the API.
         noun: &'static str,
     },
-    /// The database said no.
+    /// The database said no. A write transaction in which this happened can only be undone.
     #[error("the database failed")]
     Database(#[from] sea_orm::DbErr),
 }

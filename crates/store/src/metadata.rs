@@ -88,7 +88,7 @@ impl Tx {
             .and_where(Expr::col(column("resource_guid")).is_in(guids))
             .order_by(column("name"), sea_orm::Order::Asc)
             .to_owned();
-        let rows = self.inner().query_all(&select).await?;
+        let rows = self.seen(self.inner().query_all(&select).await)?;
         rows.iter()
             .map(|row| {
                 Ok((
@@ -115,7 +115,7 @@ impl Tx {
                 .and_where(Expr::col(column("kind")).eq(kind.as_str()))
                 .and_where(Expr::col(column("name")).eq(name))
                 .to_owned();
-            self.inner().execute(&delete).await?;
+            self.seen(self.inner().execute(&delete).await)?;
             return Ok(());
         };
         let insert = SeaQuery::insert()
@@ -133,7 +133,7 @@ impl Tx {
                     .to_owned(),
             )
             .to_owned();
-        self.inner().execute(&insert).await?;
+        self.seen(self.inner().execute(&insert).await)?;
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Tx {
             .from_table(table())
             .and_where(Expr::col(column("resource_guid")).eq(guid))
             .to_owned();
-        self.inner().execute(&delete).await?;
+        self.seen(self.inner().execute(&delete).await)?;
         Ok(())
     }
 }

@@ -61,7 +61,14 @@ pub fn layers_column(layers: &[Layer]) -> String {
 
 /// The `config` column.
 pub fn config_column(config: &ImageConfig) -> String {
-    let of = |protocol| config.ports.iter().filter(move |p| p.protocol == protocol).map(|p| p.number).collect();
+    let of = |protocol| {
+        config
+            .ports
+            .iter()
+            .filter(move |p| p.protocol == protocol)
+            .map(|p| p.number)
+            .collect()
+    };
     let row = ConfigRow {
         entrypoint: config.entrypoint.clone(),
         cmd: config.cmd.clone(),
@@ -78,10 +85,14 @@ pub fn config_column(config: &ImageConfig) -> String {
 impl droplet::Model {
     /// The layers, bottom first.
     pub fn read_layers(&self) -> Result<Vec<Layer>, Damaged> {
-        let damaged = |source| Damaged { guid: self.guid.clone(), source };
+        let damaged = |source| Damaged {
+            guid: self.guid.clone(),
+            source,
+        };
         let rows: Vec<LayerRow> = serde_json::from_str(&self.layers).map_err(damaged)?;
         let digest = |text: &str| {
-            text.parse().map_err(|error: model::DigestError| damaged(serde::de::Error::custom(error)))
+            text.parse()
+                .map_err(|error: model::DigestError| damaged(serde::de::Error::custom(error)))
         };
         rows.iter()
             .map(|row| {
@@ -101,7 +112,10 @@ impl droplet::Model {
 
     /// How the image is run.
     pub fn read_config(&self) -> Result<ImageConfig, Damaged> {
-        let damaged = |source| Damaged { guid: self.guid.clone(), source };
+        let damaged = |source| Damaged {
+            guid: self.guid.clone(),
+            source,
+        };
         let row: ConfigRow = serde_json::from_str(&self.config).map_err(damaged)?;
         let port = |protocol| move |&number: &u16| Port { number, protocol };
         let mut ports: Vec<Port> = row.tcp_ports.iter().map(port(Protocol::Tcp)).collect();

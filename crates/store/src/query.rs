@@ -1,6 +1,6 @@
 //! Questions to a table, built from its columns.
 
-use sea_orm::sea_query::{Expr, IntoCondition, LikeExpr, Query as SeaQuery};
+use sea_orm::sea_query::{Expr, ExprTrait, Func, IntoCondition, LikeExpr, Query as SeaQuery};
 use sea_orm::{ColumnTrait, Condition, EntityTrait, Order, QueryFilter, QueryOrder, Select, Value};
 
 use crate::metadata::{LabelRequirement, label_condition};
@@ -150,10 +150,16 @@ impl<E: Noun> Query<E> {
         })
     }
 
-    /// The text in the column contains `part`, taken literally.
+    /// The text in the column contains `part`, taken literally but for the case of ASCII letters.
     pub fn contains(self, column: E::Column, part: &str) -> Self {
-        let escaped = part.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-        self.and(column.like(LikeExpr::new(format!("%{escaped}%")).escape('\\')))
+        // LIKE minds the case on PostgreSQL and not on SQLite, so both sides are lowered.
+        let escaped = part
+            .to_ascii_lowercase()
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
+        let lowered = Expr::expr(Func::lower(Expr::col((E::default(), column))));
+        self.and(lowered.like(LikeExpr::new(format!("%{escaped}%")).escape('\\')))
     }
 
     /// The column's value is among `other_column` of the rows that `other` asks for.

@@ -1,127 +1,53 @@
-//! The store, its transactions and its change feed.
+//! A transaction: all reading and writing of rows goes through one.
 //!
-//! All access goes through a [`Tx`]: a read transaction sees one snapshot, a write transaction is alone (SQLite has
-//! one writer connection, taken with `BEGIN IMMEDIATE`). Nothing but the transaction may be awaited while a write is
-//! open, else every other writer waits.
+//! Nothing but the transaction may be awaited while a write is open, else every other writer waits.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use base::{Clock, unix_nanos};
+use base::{Clock, Tasks, unix_nanos};
 use sea_orm::{
-    ActiveModelTrait, ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction,
-    EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QuerySelect, SqlErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    ActiveModelTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, IntoActiveModel,
+    PaginatorTrait, QueryFilter, QuerySelect, SqlErr, TransactionTrait,
 };
-use sea_orm_migration::MigratorTrait;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
-use crate::migration::Migrator;
+use crate::feed::Bell;
 use crate::{Noun, Page, Query, StoreError};
 
-/// Wakes whoever waits for a committed change. The number only grows.
-pub type Feed = watch::Receiver<u64>;
-
-/// Where the data lives.
-#[derive(Clone, Debug)]
-pub enum Options {
-    /// A file of its own, made when missing.
-    Sqlite(std::path::PathBuf),
-    /// A PostgreSQL database by URL.
-    Postgres(String),
-}
-
-/// The open database. Cloning shares it.
-#[derive(Clone)]
-pub struct Store {
-    read: DatabaseConnection,
-    write: DatabaseConnection,
-    feed: Arc<watch::Sender<u64>>,
-    clock: Arc<dyn Clock>,
-}
-
-/// A transaction. Dropping it without [`Tx::commit`] undoes its writes.
+/// A transaction. Dropping it without [`Tx::commit`] undoes its writes and lets the next writer in at once.
 pub struct Tx {
     inner: DatabaseTransaction,
     now_micros: i64,
-    feed: Option<Arc<watch::Sender<u64>>>,
+    broken: AtomicBool,
+    finish: Option<Finish>,
 }
 
-impl Store {
-    /// Opens the database and brings its schema up to date.
-    ///
-    /// # Errors
-    /// When it cannot be reached or a migration fails; what a failed migration did is undone.
-    pub async fn open(options: Options, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
-        let (read, write) = match options {
-            Options::Sqlite(path) => {
-                let write = Database::connect(sqlite(&path, 1)).await?;
-                (Database::connect(sqlite(&path, 8)).await?, write)
-            }
-            Options::Postgres(url) => {
-                let mut options = ConnectOptions::new(url);
-                options
-                    .max_connections(16)
-                    .acquire_timeout(Duration::from_secs(10))
-                    .sqlx_logging(false);
-                let pool = Database::connect(options).await?;
-                (pool.clone(), pool)
-            }
-        };
-        Migrator::up(&write, None).await?;
-        Ok(Self {
-            read,
-            write,
-            feed: Arc::new(watch::Sender::new(0)),
-            clock,
-        })
-    }
-
-    /// A snapshot to read from.
-    pub async fn read(&self) -> Result<Tx, StoreError> {
-        let inner = self.read.begin().await?;
-        Ok(Tx {
-            inner,
-            now_micros: now_micros(&*self.clock),
-            feed: None,
-        })
-    }
-
-    /// A transaction to write with. Take it late and commit it soon.
-    pub async fn write(&self) -> Result<Tx, StoreError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        let inner = self.write.begin_with_options(options).await?;
-        Ok(Tx {
-            inner,
-            now_micros: now_micros(&*self.clock),
-            feed: Some(self.feed.clone()),
-        })
-    }
-
-    /// The change feed: changes whenever a write is committed.
-    pub fn feed(&self) -> Feed {
-        self.feed.subscribe()
-    }
-
-    /// The clock rows are stamped with.
-    pub fn clock(&self) -> &Arc<dyn Clock> {
-        &self.clock
-    }
-
-    /// Closes all connections.
-    pub async fn close(self) -> Result<(), StoreError> {
-        self.read.close().await?;
-        Ok(self.write.close().await?)
-    }
+/// What the commit of a write needs.
+pub(crate) struct Finish {
+    pub(crate) bell: Bell,
+    pub(crate) tasks: Tasks,
 }
 
 impl Tx {
+    pub(crate) fn new(inner: DatabaseTransaction, now_micros: i64, finish: Option<Finish>) -> Self {
+        Self {
+            inner,
+            now_micros,
+            broken: AtomicBool::new(false),
+            finish,
+        }
+    }
+
     pub(crate) fn inner(&self) -> &DatabaseTransaction {
         &self.inner
+    }
+
+    /// Remembers a failure, so that nothing is committed after it.
+    pub(crate) fn seen<T>(&self, result: Result<T, DbErr>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            self.broken.store(true, Ordering::Relaxed);
+            StoreError::Database(error)
+        })
     }
 
     /// The time this transaction stamps rows with, microseconds since 1970.
@@ -129,12 +55,41 @@ impl Tx {
         self.now_micros
     }
 
-    /// Makes the writes durable and wakes the change feed.
+    /// Makes the writes durable and wakes the change feed, even when the caller stops waiting for it.
+    ///
+    /// # Errors
+    /// When the database fails, or failed earlier in this transaction with [`StoreError::Database`]: then nothing is
+    /// kept. When the connection breaks during the commit itself, it is unknown whether the writes were kept.
     pub async fn commit(self) -> Result<(), StoreError> {
-        self.inner.commit().await?;
-        if let Some(feed) = self.feed {
-            feed.send_modify(|revision| *revision += 1);
+        let Self {
+            inner,
+            broken,
+            finish,
+            ..
+        } = self;
+        if broken.into_inner() {
+            inner.rollback().await?;
+            return Err(failed(
+                "an earlier statement of this transaction failed, so nothing of it was kept",
+            ));
         }
+        let Some(Finish { bell, tasks }) = finish else {
+            return Ok(inner.commit().await?);
+        };
+        // In a task of its own: a request whose client hangs up is dropped at its next await, and a commit dropped
+        // halfway may be kept without waking anybody.
+        let (answer, outcome) = oneshot::channel();
+        tasks.spawn_graceful("commit", async move {
+            let result = inner.commit().await;
+            if result.is_ok() {
+                bell.ring();
+            }
+            // Nobody waits any more: fine.
+            answer.send(result).ok();
+        });
+        outcome
+            .await
+            .map_err(|_| failed("the task that commits was ended, so it is unknown what was kept"))??;
         Ok(())
     }
 
@@ -152,12 +107,12 @@ impl Tx {
 
     /// The first row that answers the query.
     pub async fn one<E: Noun>(&self, query: Query<E>) -> Result<Option<E::Row>, StoreError> {
-        Ok(query.select().limit(1).one(&self.inner).await?)
+        self.seen(query.select().limit(1).one(&self.inner).await)
     }
 
     /// All rows that answer the query.
     pub async fn all<E: Noun>(&self, query: Query<E>) -> Result<Vec<E::Row>, StoreError> {
-        Ok(query.select().all(&self.inner).await?)
+        self.seen(query.select().all(&self.inner).await)
     }
 
     /// One page of the rows that answer the query, and how many there are in all.
@@ -169,29 +124,39 @@ impl Tx {
             .limit(page.size)
             .offset(skip)
             .all(&self.inner)
-            .await?;
-        Ok((rows, total))
+            .await;
+        Ok((self.seen(rows)?, total))
     }
 
     /// How many rows answer the query.
     pub async fn count<E: Noun>(&self, query: Query<E>) -> Result<u64, StoreError> {
-        Ok(PaginatorTrait::count(query.select(), &self.inner).await?)
+        self.seen(PaginatorTrait::count(query.select(), &self.inner).await)
     }
 
     /// Adds a row. `id`, `created_at` and `updated_at` are set here; `guid` is the caller's.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when its unique columns are taken or a row it belongs to is missing.
     pub async fn insert<E: Noun>(&self, row: E::Row) -> Result<E::Row, StoreError> {
         let mut draft = row.into_active_model().reset_all();
         draft.not_set(E::id());
         draft.set(E::created_at(), self.now_micros.into());
         draft.set(E::updated_at(), self.now_micros.into());
-        draft.insert(&self.inner).await.map_err(conflict::<E>)
+        let savepoint = self.savepoint().await?;
+        let result = draft.insert(savepoint.as_ref().unwrap_or(&self.inner)).await;
+        self.settle::<E>(savepoint, result).await
     }
 
     /// Writes all columns of a row and stamps it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] as for [`Tx::insert`]; [`StoreError::NotFound`] when the row is gone.
     pub async fn update<E: Noun>(&self, row: E::Row) -> Result<E::Row, StoreError> {
         let mut draft = row.into_active_model().reset_all();
         draft.set(E::updated_at(), self.now_micros.into());
-        draft.update(&self.inner).await.map_err(conflict::<E>)
+        let savepoint = self.savepoint().await?;
+        let result = draft.update(savepoint.as_ref().unwrap_or(&self.inner)).await;
+        self.settle::<E>(savepoint, result).await
     }
 
     /// Removes the row with its labels and annotations. True when there was one.
@@ -205,43 +170,51 @@ impl Tx {
         let deleted = <E as EntityTrait>::delete_many()
             .filter(query.condition())
             .exec(&self.inner)
-            .await?;
-        Ok(deleted.rows_affected)
+            .await;
+        Ok(self.seen(deleted)?.rows_affected)
     }
 
     /// Answers whether the database can be reached.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.inner.execute_unprepared("SELECT 1").await?;
+        self.seen(self.inner.execute_unprepared("SELECT 1").await)?;
         Ok(())
     }
-}
 
-fn conflict<E: Noun>(error: sea_orm::DbErr) -> StoreError {
-    match error.sql_err() {
-        Some(SqlErr::UniqueConstraintViolation(_)) => StoreError::Conflict { noun: E::NAME },
-        _ => StoreError::Database(error),
+    /// PostgreSQL gives up the whole transaction when it refuses a row; SQLite only the statement.
+    async fn savepoint(&self) -> Result<Option<DatabaseTransaction>, StoreError> {
+        match self.inner.get_database_backend() {
+            DbBackend::Postgres => Ok(Some(self.seen(self.inner.begin().await)?)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn settle<E: Noun>(
+        &self,
+        savepoint: Option<DatabaseTransaction>,
+        result: Result<E::Row, DbErr>,
+    ) -> Result<E::Row, StoreError> {
+        if let Some(savepoint) = savepoint {
+            let settled = match result {
+                Ok(_) => savepoint.commit().await,
+                Err(_) => savepoint.rollback().await,
+            };
+            self.seen(settled)?;
+        }
+        match result {
+            Err(DbErr::RecordNotUpdated) => Err(StoreError::NotFound { noun: E::NAME }),
+            Err(error) => match error.sql_err() {
+                Some(SqlErr::UniqueConstraintViolation(_) | SqlErr::ForeignKeyConstraintViolation(_)) => {
+                    Err(StoreError::Conflict { noun: E::NAME })
+                }
+                _ => self.seen(Err(error)),
+            },
+            Ok(row) => Ok(row),
+        }
     }
 }
 
-fn sqlite(path: &Path, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new("sqlite://replaced-below");
-    let path = path.to_owned();
-    options
-        .max_connections(connections)
-        .acquire_timeout(Duration::from_secs(30))
-        .test_before_acquire(false)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(move |sqlite| {
-            // FULL: what the API confirmed survives a power cut, at the price of one fsync a commit.
-            sqlite
-                .filename(&path)
-                .create_if_missing(true)
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "FULL")
-                .pragma("foreign_keys", "ON")
-                .pragma("busy_timeout", "10000")
-        });
-    options
+fn failed(what: &str) -> StoreError {
+    StoreError::Database(DbErr::Custom(what.to_owned()))
 }
 
 /// Now in microseconds since 1970.
