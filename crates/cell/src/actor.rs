@@ -28,6 +28,10 @@ use crate::phase::{Event, Phase, Readiness};
 
 /// How long routers have to see that an instance is not ready any more, before it is asked to end.
 const DRAIN: Duration = Duration::from_millis(100);
+/// Pause between looks at the requests in flight.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// Longest wait for requests in flight. Streams and sockets that stay open are cut when the program ends.
+const LONGEST_DRAIN: Duration = Duration::from_secs(5);
 /// Between SIGTERM and SIGKILL, unless the spec says more (diego-release:jobs/rep/spec).
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a killed container may take to be gone.
@@ -318,11 +322,38 @@ impl Actor {
         self.say(&format!("Cell {id} stopping instance {guid}"));
         self.instance.advance(&self.host, Event::Stop).await;
         if was_ready {
-            sleep(DRAIN).await;
+            self.drain().await;
         }
         let (exit, note) = self.end_program().await;
         let why = Why::Stopped;
         End { exit, why, note }
+    }
+
+    /// Lets requests in flight finish: no router sends new ones by now, and routers have closed idle connections.
+    async fn drain(&self) {
+        let ports: Vec<u16> =
+            self.instance.spec.ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
+        let Ok(State::Running { pid, .. }) = self.host.runtime.state(self.instance.guid()).await else {
+            return;
+        };
+        let pid = u32::try_from(pid).unwrap_or(0);
+        let drained = async {
+            sleep(DRAIN).await;
+            loop {
+                let ports = ports.clone();
+                let served = self.host.blocking(move |_| network::connections_served(pid, &ports)).await;
+                if served.is_ok_and(|count| count > 0) {
+                    sleep(DRAIN_LOOK).await;
+                } else {
+                    return;
+                }
+            }
+        };
+        // Cancel-safe, both: nothing but looking and waiting.
+        tokio::select! {
+            _ = timeout(LONGEST_DRAIN, drained) => {}
+            () = self.instance.hurry.cancelled() => {}
+        }
     }
 
     /// Signal, grace, kill. The note says when the grace was not enough.

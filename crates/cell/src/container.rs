@@ -1,6 +1,6 @@
 //! Making a container of an instance, and leaving nothing of it.
 //!
-//! Order of making: root filesystem, container (namespaces, nothing runs), network, program. Taking apart is the
+//! Order of making: address, root filesystem, container (namespaces, nothing runs), network, program. Taking apart is the
 //! reverse; each step is fine with what is not there, so it serves for containers that were half made, too.
 
 use std::fs;
@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use base::{Backoff, Report};
 use model::{Digest, Limits, cpu_shares};
-use network::Attached;
 use rootfs::RootfsSpec;
 use runtime::{BindFile, ContainerSpec};
 use tracing::{error, warn};
 
+use crate::address;
 use crate::admission::StopSignal;
 use crate::env::environment;
 use crate::error::{CellError, file};
@@ -37,23 +37,24 @@ const ATTEMPTS: u32 = 5;
 /// Makes the container up to the point where its program can be started; its address.
 pub(crate) async fn build(host: &Arc<Host>, instance: &Arc<Instance>) -> Result<Ipv4Addr, Failure> {
     let owned = Arc::clone(instance);
-    host.blocking(move |host| lay_out(host, &owned)).await?;
-    // The environment names the address, and the network gives it only to a container that exists: the first
-    // container is made for its address alone. `attach` keeps the address for the second.
-    let attached = create(host, instance, None).await?;
-    host.runtime
-        .delete(instance.guid())
+    let address = host.blocking(move |host| prepare(host, &owned)).await?;
+    let spec = container_spec(instance, address).map_err(Failure::app)?;
+    let pid = match host.runtime.create(&spec).await {
+        Ok(pid) => pid,
+        Err(error @ runtime::Error::Invalid { .. }) => return Err(Failure::app(Report(&error).to_string())),
+        Err(error) => return Err(platform(&error)),
+    };
+    reattach(host, instance.guid(), pid)
         .await
-        .map_err(|error| platform(&error))?;
-    let attached = create(host, instance, Some(attached.address)).await?;
-    let hosts = network::hosts(attached.address, instance.guid());
-    write(&instance.dir.join(HOSTS), &hosts).map_err(|error| platform(&error))?;
-    Ok(attached.address)
+        .map_err(|error| platform(&error))
 }
 
-/// Gives an adopted container what it may have lost of its network; its address.
+/// Gives a container its network, or what it lost of it; its address.
 pub(crate) async fn reattach(host: &Arc<Host>, guid: &str, pid: i32) -> Result<Ipv4Addr, network::Error> {
-    attach(host, guid, pid).await.map(|attached| attached.address)
+    let guid = guid.to_owned();
+    let pid = u32::try_from(pid).unwrap_or(0);
+    let attached = host.blocking(move |host| host.network.attach(&guid, pid)).await;
+    attached.map(|attached| attached.address)
 }
 
 /// Removes everything derived from the guid: container, network, mounts, files. Tries again after a fault; what is
@@ -99,10 +100,12 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), 
     }
 }
 
-/// Directory, root filesystem and network files.
-fn lay_out(host: &Host, instance: &Instance) -> Result<(), Failure> {
+/// Address, directory, root filesystem and network files.
+fn prepare(host: &Host, instance: &Instance) -> Result<Ipv4Addr, Failure> {
+    let address = address::reserve(&host.network, instance.guid()).map_err(|error| platform(&error))?;
     make_dir(&instance.dir, 0o711).map_err(|error| platform(&error))?;
-    for (name, content) in [(RESOLV_CONF, host.network.resolv_conf()), (HOSTS, String::new())] {
+    let hosts = network::hosts(address, instance.guid());
+    for (name, content) in [(RESOLV_CONF, host.network.resolv_conf()), (HOSTS, hosts)] {
         write(&instance.dir.join(name), &content).map_err(|error| platform(&error))?;
     }
     let layers: Vec<Digest> = instance
@@ -119,35 +122,11 @@ fn lay_out(host: &Host, instance: &Instance) -> Result<(), Failure> {
         },
         target: &instance.dir.join(ROOTFS),
     };
-    host.rootfs
-        .assemble(&spec)
-        .map(drop)
-        .map_err(|error| platform(&error))
+    host.rootfs.assemble(&spec).map_err(|error| platform(&error))?;
+    Ok(address)
 }
 
-async fn create(
-    host: &Arc<Host>,
-    instance: &Arc<Instance>,
-    address: Option<Ipv4Addr>,
-) -> Result<Attached, Failure> {
-    let spec = container_spec(instance, address).map_err(Failure::app)?;
-    let pid = match host.runtime.create(&spec).await {
-        Ok(pid) => pid,
-        Err(error @ runtime::Error::Invalid { .. }) => return Err(Failure::app(Report(&error).to_string())),
-        Err(error) => return Err(platform(&error)),
-    };
-    attach(host, instance.guid(), pid)
-        .await
-        .map_err(|error| platform(&error))
-}
-
-async fn attach(host: &Arc<Host>, guid: &str, pid: i32) -> Result<Attached, network::Error> {
-    let guid = guid.to_owned();
-    let pid = u32::try_from(pid).unwrap_or(0);
-    host.blocking(move |host| host.network.attach(&guid, pid)).await
-}
-
-fn container_spec(instance: &Instance, address: Option<Ipv4Addr>) -> Result<ContainerSpec, String> {
+fn container_spec(instance: &Instance, address: Ipv4Addr) -> Result<ContainerSpec, String> {
     let spec = &instance.spec;
     let bind = |name: &str| BindFile {
         source: instance.dir.join(name),
@@ -158,7 +137,7 @@ fn container_spec(instance: &Instance, address: Option<Ipv4Addr>) -> Result<Cont
         rootfs: instance.dir.join(ROOTFS),
         id_range: instance.id_range(),
         argv: spec.argv.clone(),
-        env: environment(spec, address.unwrap_or(Ipv4Addr::UNSPECIFIED)),
+        env: environment(spec, address),
         cwd: spec.workdir.clone(),
         user: spec.user.clone(),
         hostname: instance.guid().to_owned(),
@@ -174,7 +153,6 @@ fn container_spec(instance: &Instance, address: Option<Ipv4Addr>) -> Result<Cont
     })
 }
 
-/// Written in place: the file may be mounted in the container already.
 fn write(path: &Path, content: &str) -> Result<(), CellError> {
     fs::write(path, content).map_err(file("write", path))?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).map_err(file("set the mode of", path))

@@ -16,6 +16,7 @@
 //! - An end is in the ledger before anything of the container is removed, and told after everything is.
 
 mod actor;
+mod address;
 mod admission;
 mod board;
 mod cell;

@@ -140,6 +140,24 @@ fn what_nobody_wants_is_removed_and_secrets_are_not_kept_longer_than_needed() {
     });
 }
 
+#[test]
+fn a_second_daemon_is_turned_away_and_harms_nothing() {
+    story(async |world| {
+        world.open().await;
+        let image = world.busybox().await;
+        let mut spec = world.script(image, TICKING);
+        spec.health_check = Some(check("port", ""));
+        let guid = world.run(&spec).await;
+        world.until_phase(&guid, InstancePhase::Running).await;
+        let error = world.second_cell().await.unwrap_err();
+        assert!(
+            base::chain(&error).contains("in use by another process"),
+            "{error}"
+        );
+        assert_eq!(world.snapshot().await[0].phase(), InstancePhase::Running);
+    });
+}
+
 /// Kills the shim, and with it the container, as the end of the machine would; the runtime's state is on a tmpfs
 /// there and goes too.
 fn kill_container(world: &crate::world::World, guid: &str) {

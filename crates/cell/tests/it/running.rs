@@ -280,3 +280,29 @@ fn the_cell_describes_itself_and_refuses_what_does_not_fit() {
         world.run(&more).await;
     });
 }
+
+#[test]
+fn a_burst_of_instances_is_started_side_by_side() {
+    story(async |world| {
+        world.open().await;
+        let image = world.busybox().await;
+        let mut specs = Vec::new();
+        for index in 0..8 {
+            let mut spec = world.script(image.clone(), SERVE);
+            spec.index = index;
+            spec.health_check = Some(check("http", "/index.html"));
+            specs.push(spec);
+        }
+        assert_eq!(world.ask(&specs).await, []);
+        let mut addresses = std::collections::BTreeSet::new();
+        for spec in &specs {
+            let status = world
+                .until_phase(&spec.instance_guid, InstancePhase::Running)
+                .await;
+            addresses.insert(status.address);
+        }
+        assert_eq!(addresses.len(), specs.len());
+        let refused = world.ask(&[world.script(image, SERVE)]).await;
+        assert_eq!(refused[0].reason, "insufficient resources: containers");
+    });
+}

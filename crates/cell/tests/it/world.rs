@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::{SystemClock, Tasks};
-use cell::{Capacity, Cell, Settings};
+use cell::{Capacity, Cell, CellError, Settings};
 use futures_util::FutureExt;
 use network::Cidr;
 use tempfile::TempDir;
@@ -111,6 +111,15 @@ impl World {
                 .expect("served");
         });
         self.daemon = Some(Daemon { tasks, cell });
+    }
+
+    /// Tries to open the same cell once more.
+    pub async fn second_cell(&self) -> Result<(), CellError> {
+        let tasks = Tasks::new();
+        let logs = LogSink::start(&tasks, wire::connect(&self.socket("logs")));
+        let opened = Cell::open(self.settings(), tasks.clone(), logs).await;
+        tasks.shutdown(PATIENCE).await;
+        opened.map(drop)
     }
 
     /// Ends the daemon without stopping anything.
