@@ -155,13 +155,7 @@ async fn create(
         flag::demand(&tx, "diego_docker").await?;
     }
     check_package(&package)?;
-    let busy = Query::<build::Entity>::new()
-        .eq(build::Column::AppGuid, &app.guid)
-        .eq(build::Column::State, STAGING);
-    if tx.count(busy).await? > 0 {
-        let text = "Only one build can be STAGING at a time per application.";
-        return Err(ApiError::unprocessable_as(170_017, "CF-StagingInProgress", text));
-    }
+    one_at_a_time(&tx, &app).await?;
     let _unlimited = body.staging_log_rate_limit_bytes_per_second;
     let row = build::Model {
         id: 0,
@@ -191,6 +185,17 @@ async fn create(
     );
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(shown)))
+}
+
+async fn one_at_a_time(tx: &Tx, app: &app::Model) -> Result<(), ApiError> {
+    let busy = Query::<build::Entity>::new()
+        .eq(build::Column::AppGuid, &app.guid)
+        .eq(build::Column::State, STAGING);
+    if tx.count(busy).await? > 0 {
+        let text = "Only one build can be STAGING at a time per application.";
+        return Err(ApiError::unprocessable_as(170_017, "CF-StagingInProgress", text));
+    }
+    Ok(())
 }
 
 fn check_package(package: &package::Model) -> Result<(), ApiError> {

@@ -185,7 +185,10 @@ async fn create(
     match org {
         None => caller.demand_admin()?,
         Some(guid) => {
-            caller.org(&tx, guid).await?;
+            caller
+                .org(&tx, guid)
+                .await
+                .map_err(|error| hidden_org(error, guid))?;
             let status = org_status(&tx, guid).await?;
             caller
                 .permissions
@@ -202,7 +205,7 @@ async fn create(
         ));
     }
     let name = body.name.to_lowercase();
-    check_name(&state, &tx, &name).await?;
+    check_name(&state, &tx, &name, org).await?;
     let row = domain::Model {
         id: 0,
         guid: new_guid(),
@@ -225,7 +228,17 @@ async fn create(
     Ok((StatusCode::CREATED, Json(shown)))
 }
 
-async fn check_name(state: &State, tx: &Tx, name: &str) -> Result<(), ApiError> {
+/// What is hidden is told in the words for what does not exist.
+fn hidden_org(error: ApiError, guid: &str) -> ApiError {
+    match error.status() {
+        StatusCode::NOT_FOUND => ApiError::unprocessable(format!(
+            "Organization with guid '{guid}' does not exist or you do not have access to it."
+        )),
+        _ => error,
+    }
+}
+
+async fn check_name(state: &State, tx: &Tx, name: &str, org: Option<&str>) -> Result<(), ApiError> {
     let label = |l: &str| {
         !l.is_empty()
             && l.len() <= 63
@@ -238,16 +251,14 @@ async fn check_name(state: &State, tx: &Tx, name: &str) -> Result<(), ApiError> 
         ));
     }
     // A domain above or below the platform's own would let a tenant answer for it.
-    let clash = |own: &str| own == name || own.ends_with(&format!(".{name}"));
+    let clash = |own: &str| own == name || below(own, name);
     if state.settings.platform_hosts.iter().any(|host| clash(host)) {
         return Err(ApiError::unprocessable(format!(
             "The domain name \"{name}\" is reserved for the platform"
         )));
     }
-    let in_use = ApiError::unprocessable(format!(
-        "The domain name \"{name}\" cannot be created because it is used by a route"
-    ));
     for row in tx.all(Query::<domain::Entity>::new()).await? {
+        overlap(name, org, &row)?;
         let Some(host) = name.strip_suffix(&format!(".{}", row.name)) else {
             continue;
         };
@@ -255,8 +266,28 @@ async fn check_name(state: &State, tx: &Tx, name: &str) -> Result<(), ApiError> 
             .eq(route::Column::DomainGuid, &row.guid)
             .eq(route::Column::Host, host);
         if tx.count(routes).await? > 0 {
-            return Err(in_use);
+            return Err(ApiError::unprocessable(format!(
+                "The domain name \"{name}\" cannot be created because it is used by a route"
+            )));
         }
+    }
+    Ok(())
+}
+
+/// Whether a name is a subdomain of another.
+fn below(name: &str, other: &str) -> bool {
+    name.strip_suffix(other).is_some_and(|head| head.ends_with('.'))
+}
+
+/// A domain above somebody else's would let its owner answer for addresses of theirs; one below another organization's
+/// would take names it may want. Below a shared domain there is room for all.
+fn overlap(name: &str, org: Option<&str>, row: &domain::Model) -> Result<(), ApiError> {
+    let foreign = row.org_guid.as_deref() != org;
+    if foreign && (below(&row.name, name) || row.org_guid.is_some() && below(name, &row.name)) {
+        return Err(ApiError::unprocessable(format!(
+            "The domain name \"{name}\" cannot be created because \"{}\" is already reserved by another domain",
+            row.name
+        )));
     }
     Ok(())
 }

@@ -26,9 +26,11 @@ pub mod org;
 pub mod package;
 pub mod present;
 pub mod process;
+mod process_change;
 pub mod role;
 pub mod root;
 pub mod route;
+mod route_rules;
 pub mod space;
 
 use std::ops::Deref;

@@ -162,20 +162,7 @@ async fn create(
         Err(error) if error.status() == StatusCode::NOT_FOUND => return Err(invalid()),
         other => other?,
     };
-    match (body.kind.as_str(), app.lifecycle.as_str()) {
-        ("docker", DOCKER) | ("bits", "buildpack" | "cnb") => {}
-        ("docker", _) => {
-            return Err(ApiError::unprocessable(
-                "Cannot create Docker package for a buildpack app.",
-            ));
-        }
-        ("bits", _) => {
-            return Err(ApiError::unprocessable(
-                "Cannot create bits package for a Docker app.",
-            ));
-        }
-        _ => return Err(ApiError::unprocessable("Type must be one of 'bits, docker'")),
-    }
+    check_kind(&body.kind, &app.lifecycle)?;
     let guid = new_guid();
     let image = if body.kind == "docker" {
         image_of(body.data.image.as_deref())?
@@ -220,6 +207,16 @@ async fn create(
     let shown = present(&state, &row, &metadata);
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(shown)))
+}
+
+fn check_kind(kind: &str, lifecycle: &str) -> Result<(), ApiError> {
+    let text = match (kind, lifecycle) {
+        ("docker", DOCKER) | ("bits", "buildpack" | "cnb") => return Ok(()),
+        ("docker", _) => "Cannot create Docker package for a buildpack app.",
+        ("bits", _) => "Cannot create bits package for a Docker app.",
+        _ => "Type must be one of 'bits, docker'",
+    };
+    Err(ApiError::unprocessable(text))
 }
 
 /// Checks an image reference and brings it to the form that is kept. Texts:

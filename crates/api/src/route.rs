@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use store::{Query, StoreError, Tx, app, destination, domain, new_guid, org, route, space};
+use store::{Query, StoreError, Tx, app, destination, domain, org, route, space};
 
 use crate::body::{Body, Metadata, ToOne};
 use crate::caller::{Caller, Right, within_spaces};
@@ -17,7 +17,8 @@ use crate::error::ApiError;
 use crate::event::{self, Target};
 use crate::list::ListQuery;
 use crate::present::{MetadataOf, link, time, to_one, with_included, write_metadata};
-use crate::{State, destination as destinations, flag, job};
+use crate::route_rules::{Draft, insert, options_text};
+use crate::{State, destination as destinations, job};
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -222,207 +223,18 @@ async fn create(
             "Ports are not supported for HTTP routes.",
         ));
     }
-    let address = Address {
+    let draft = Draft {
+        space: &space,
+        domain: &domain,
         host: body.host.unwrap_or_default(),
         path: body.path.unwrap_or_default(),
         options: options_text(&BTreeMap::new(), body.options)?,
     };
-    let row = insert(&state, &tx, &caller, &space, &domain, address).await?;
+    let row = insert(&state, &tx, &caller, draft).await?;
     write_metadata(&tx, &row.guid, body.metadata.as_ref()).await?;
     let shown = present_one(&state, &tx, &row).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(shown)))
-}
-
-/// Host and path of a route to be made.
-#[derive(Debug, Default)]
-pub(crate) struct Address {
-    /// Empty for the domain itself.
-    pub host: String,
-    /// Empty, or with a leading slash.
-    pub path: String,
-    /// JSON object.
-    pub options: String,
-}
-
-/// Makes a route after checking its form, that nobody has it, and that nobody else's hides behind it.
-pub(crate) async fn insert(
-    state: &State,
-    tx: &Tx,
-    caller: &Caller,
-    space: &space::Model,
-    domain: &domain::Model,
-    address: Address,
-) -> Result<route::Model, ApiError> {
-    if !caller.identity.is_admin() {
-        flag::demand(tx, "route_creation").await?;
-    }
-    let host = address.host.to_lowercase();
-    check_host(&host, domain)?;
-    check_path(&address.path)?;
-    reserved(state, &host, domain)?;
-    let row = route::Model {
-        id: 0,
-        guid: new_guid(),
-        created_at: 0,
-        updated_at: 0,
-        host,
-        path: address.path.trim_end_matches('/').to_owned(),
-        domain_guid: domain.guid.clone(),
-        space_guid: space.guid.clone(),
-        options: if address.options.is_empty() {
-            "{}".to_owned()
-        } else {
-            address.options
-        },
-    };
-    foreign_host(tx, &row).await?;
-    let (host, path) = (row.host.clone(), row.path.clone());
-    let row = tx
-        .insert::<route::Entity>(row)
-        .await
-        .map_err(|error| taken(error, &host, &path, &domain.name))?;
-    let name = url(&row, &domain.name);
-    let target = Target {
-        kind: "route",
-        guid: &row.guid,
-        name: &name,
-        space_guid: Some(&space.guid),
-        org_guid: Some(&space.org_guid),
-    };
-    event::record(
-        tx,
-        caller,
-        "audit.route.create",
-        target,
-        json!({"request": {"url": name}}),
-    )
-    .await?;
-    Ok(row)
-}
-
-/// A host that another space serves at any path belongs to that space: else a path route could take over part of a
-/// neighbour's app.
-async fn foreign_host(tx: &Tx, row: &route::Model) -> Result<(), ApiError> {
-    let others = Query::<route::Entity>::new()
-        .eq(route::Column::DomainGuid, &row.domain_guid)
-        .eq(route::Column::Host, &row.host)
-        .ne(route::Column::SpaceGuid, &row.space_guid);
-    if tx.count(others).await? > 0 && !row.path.is_empty() {
-        let text = "Routes for this host and domain have been reserved for another space.";
-        return Err(ApiError::unprocessable(text));
-    }
-    Ok(())
-}
-
-/// Hosts of the platform itself are nobody's.
-fn reserved(state: &State, host: &str, domain: &domain::Model) -> Result<(), ApiError> {
-    let whole = if host.is_empty() {
-        domain.name.clone()
-    } else {
-        format!("{host}.{}", domain.name)
-    };
-    if state.settings.platform_hosts.contains(&whole) {
-        return Err(ApiError::unprocessable(format!(
-            "Host {whole} is reserved for the platform."
-        )));
-    }
-    Ok(())
-}
-
-fn taken(error: StoreError, host: &str, path: &str, domain: &str) -> ApiError {
-    match error {
-        StoreError::Conflict { .. } if host.is_empty() && path.is_empty() => {
-            ApiError::unprocessable(format!("Route already exists for domain '{domain}'."))
-        }
-        StoreError::Conflict { .. } if path.is_empty() => ApiError::unprocessable(format!(
-            "Route already exists with host '{host}' for domain '{domain}'."
-        )),
-        StoreError::Conflict { .. } => ApiError::unprocessable(format!(
-            "Route already exists with host '{host}' and path '{path}' for domain '{domain}'."
-        )),
-        other => other.into(),
-    }
-}
-
-fn check_host(host: &str, domain: &domain::Model) -> Result<(), ApiError> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-    };
-    let wildcard = host == "*";
-    if host.is_empty() {
-        // A shared domain is everybody's: only a host makes an address on it one's own.
-        return match domain.org_guid {
-            Some(_) => Ok(()),
-            None => Err(ApiError::unprocessable(
-                "Missing host. Routes in shared domains must have a host defined.",
-            )),
-        };
-    }
-    if wildcard && domain.internal {
-        return Err(ApiError::unprocessable(
-            "Wildcard hosts are not supported for internal domains.",
-        ));
-    }
-    if !wildcard && !host.split('.').all(label) {
-        return Err(ApiError::unprocessable(
-            "Host must be either \"*\" or contain only alphanumeric characters, \"_\", or \"-\"",
-        ));
-    }
-    if host.len() + domain.name.len() + 1 > 253 {
-        return Err(ApiError::unprocessable(
-            "Host combined with domain name must be no more than 253 characters.",
-        ));
-    }
-    Ok(())
-}
-
-fn check_path(path: &str) -> Result<(), ApiError> {
-    if path.is_empty() {
-        return Ok(());
-    }
-    let refuse = |text: &str| Err(ApiError::unprocessable(text));
-    match path {
-        "/" => refuse("Path cannot be a single slash"),
-        _ if !path.starts_with('/') => refuse("Path must begin with a slash"),
-        _ if path.contains('?') => refuse("Path cannot contain a question mark"),
-        _ if path.len() > 128 => refuse("Path must be no more than 128 characters"),
-        _ if !path.chars().all(|c| c.is_ascii_graphic()) => refuse("Path is invalid"),
-        _ => Ok(()),
-    }
-}
-
-fn options_text(
-    before: &BTreeMap<String, String>,
-    change: Option<BTreeMap<String, Option<String>>>,
-) -> Result<String, ApiError> {
-    let mut options = before.clone();
-    for (name, value) in change.unwrap_or_default() {
-        match value {
-            None => _ = options.remove(&name),
-            Some(value)
-                if name == "loadbalancing"
-                    && ["round-robin", "least-connection"].contains(&value.as_str()) =>
-            {
-                options.insert(name, value);
-            }
-            Some(value) if name == "loadbalancing" => {
-                let text =
-                    format!("Loadbalancing '{value}' is not supported; use round-robin or least-connection");
-                return Err(ApiError::unprocessable(text));
-            }
-            Some(_) => {
-                return Err(ApiError::unprocessable(format!(
-                    "Options Unknown field(s): '{name}'"
-                )));
-            }
-        }
-    }
-    Ok(json!(options).to_string())
 }
 
 #[derive(Deserialize)]

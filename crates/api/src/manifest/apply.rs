@@ -14,8 +14,8 @@ use crate::caller::{Caller, Right};
 use crate::env::{self, Variables};
 use crate::error::ApiError;
 use crate::present::write_metadata;
-use crate::process::{Change, CheckChange, CheckData, Scale};
-use crate::route::Address;
+use crate::process_change::{self, Change, CheckChange, CheckData, Scale};
+use crate::route_rules;
 use crate::{
     State, destination as destinations, domain as domains, event, flag, job, notice, route as routes,
 };
@@ -207,10 +207,10 @@ async fn bring_process(state: &State, tx: &Tx, app: &app::Model, wish: &ProcessW
         readiness_health_check: check_change(&wish.readiness),
         metadata: None,
     };
-    let mut problems = crate::process::resize(&state.settings, &mut row, &scale)
+    let mut problems = process_change::resize(&state.settings, &mut row, &scale)
         .err()
         .unwrap_or_default();
-    problems.extend(crate::process::apply(&mut row, change).err().unwrap_or_default());
+    problems.extend(process_change::apply(&mut row, change).err().unwrap_or_default());
     if !problems.is_empty() {
         return Err(ApiError::unprocessable_all(problems));
     }
@@ -354,12 +354,14 @@ async fn own_route(
             "Routes cannot be mapped to destinations in different spaces",
         )),
         None => {
-            let address = Address {
+            let draft = route_rules::Draft {
+                space,
+                domain,
                 host,
                 path,
                 options: String::new(),
             };
-            routes::insert(state, tx, caller, space, domain, address).await
+            route_rules::insert(state, tx, caller, draft).await
         }
     }
 }

@@ -317,6 +317,21 @@ fn maps(map: &Map<String, Value>, wish: &mut AppWish, problems: &mut Vec<String>
             Err(error) => problems.push(format!("Metadata is invalid: {error}")),
         }
     }
+    more_processes(map, wish, problems);
+    for (key, what) in [("sidecars", "Sidecars"), ("services", "Service bindings")] {
+        if map
+            .get(key)
+            .and_then(Value::as_array)
+            .is_some_and(|list| !list.is_empty())
+        {
+            problems.push(format!(
+                "{what} are not supported by this version of the platform"
+            ));
+        }
+    }
+}
+
+fn more_processes(map: &Map<String, Value>, wish: &mut AppWish, problems: &mut Vec<String>) {
     for process in map
         .get("processes")
         .and_then(Value::as_array)
@@ -339,17 +354,6 @@ fn maps(map: &Map<String, Value>, wish: &mut AppWish, problems: &mut Vec<String>
             problems.push(format!("Process '{kind}' may only be present once"));
         } else {
             wish.processes.push(read);
-        }
-    }
-    for (key, what) in [("sidecars", "Sidecars"), ("services", "Service bindings")] {
-        if map
-            .get(key)
-            .and_then(Value::as_array)
-            .is_some_and(|list| !list.is_empty())
-        {
-            problems.push(format!(
-                "{what} are not supported by this version of the platform"
-            ));
         }
     }
 }
