@@ -1,12 +1,12 @@
 //! Who calls: the token checked, the roles read, the permissions ready.
 
-use auth::{Forbidden, HeldRole, Identity, OrgStatus, Permissions, Role, Scope};
+use auth::{Forbidden, HeldRole, Identity, OrgStatus, Permissions, Role, Scope, Subject};
 use axum::extract::FromRequestParts;
 use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use model::{OrgGuid, SpaceGuid};
-use store::{Noun, Query, StoreError, Tx, org, role, space};
+use store::{Noun, Query, StoreError, Tx, org, role, space, user};
 
 use crate::State;
 use crate::error::ApiError;
@@ -46,13 +46,22 @@ impl Caller {
     /// The caller behind an `Authorization` header.
     pub async fn from_token(state: &State, header: &str) -> Result<Self, ApiError> {
         let now = state.store.clock().now();
-        let identity = state.verifier.verify(header, now).map_err(|_| ApiError::invalid_token())?;
+        let identity = state
+            .verifier
+            .verify(header, now)
+            .map_err(|_| ApiError::invalid_token())?;
         Self::of(state, identity).await
     }
 
     /// The caller with this identity, however it was proved.
     pub async fn of(state: &State, identity: Identity) -> Result<Self, ApiError> {
         let tx = state.store.read().await?;
+        if let Subject::User { guid, .. } = &identity.subject
+            && tx.find::<user::Entity>(guid.as_str()).await?.is_none()
+        {
+            // A deleted user's tokens end here, not when they expire.
+            return Err(ApiError::invalid_token());
+        }
         let held = tx
             .all(Query::<role::Entity>::new().eq(role::Column::UserGuid, identity.guid().as_str()))
             .await?;

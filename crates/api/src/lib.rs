@@ -4,9 +4,11 @@
 //! it writes desired state and returns; the scheduler does the rest. The only look at cells is for usage figures.
 
 pub mod app;
+pub mod audit_event;
 pub mod body;
 pub mod build;
 pub mod caller;
+pub mod catalog;
 pub mod desired;
 pub mod destination;
 pub mod domain;
@@ -27,11 +29,14 @@ pub mod package;
 pub mod present;
 pub mod process;
 mod process_change;
+pub mod quota;
 pub mod role;
+mod role_create;
 pub mod root;
 pub mod route;
 mod route_rules;
 pub mod space;
+pub mod user;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -120,6 +125,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         org::endpoints(),
         space::endpoints(),
         role::endpoints(),
+        user::endpoints(),
+        quota::endpoints(),
         domain::endpoints(),
         route::endpoints(),
         destination::endpoints(),
@@ -132,6 +139,8 @@ pub fn endpoints() -> Vec<Endpoint> {
         build::endpoints(),
         droplet::endpoints(),
         manifest::endpoints(),
+        audit_event::endpoints(),
+        catalog::endpoints(),
     ]
     .into_iter()
     .flatten()
@@ -142,6 +151,7 @@ pub fn endpoints() -> Vec<Endpoint> {
 pub fn router(state: State) -> Router {
     endpoint::router(endpoints())
         .fallback(async || ApiError::unknown_request())
+        .method_not_allowed_fallback(async || ApiError::unknown_request())
         .layer(middleware::from_fn(request_id))
         .with_state(state)
 }

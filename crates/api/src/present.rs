@@ -88,6 +88,16 @@ pub async fn write_metadata(tx: &Tx, guid: &str, metadata: Option<&Metadata>) ->
     Ok(())
 }
 
+/// Removes all labels and annotations of a resource that stays.
+pub async fn clear_metadata(tx: &Tx, guid: &str) -> Result<(), StoreError> {
+    for kind in [MetadataKind::Label, MetadataKind::Annotation] {
+        for (_, name, _) in tx.metadata(kind, [guid]).await? {
+            tx.set_metadata(guid, kind, &name, None).await?;
+        }
+    }
+    Ok(())
+}
+
 fn check_metadata(metadata: &Metadata) -> Result<(), ApiError> {
     let refuse =
         |what: &str, why: String| Err(ApiError::unprocessable(format!("Metadata {what} error: {why}")));
