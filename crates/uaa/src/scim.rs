@@ -23,6 +23,8 @@ const WRITE: &[&str] = &["scim.write", "uaa.admin"];
 const SCHEMA: &str = "urn:scim:schemas:core:1.0";
 /// Rows of a page, at most.
 const MAX_COUNT: u64 = 500;
+/// Beyond any list; keeps the count of skipped rows within what databases count with.
+const MAX_START: u64 = 1_000_000_000_000;
 /// Longest name or address, characters.
 const MAX_TEXT: usize = 255;
 
@@ -85,7 +87,7 @@ pub(crate) async fn list(
         }
     }
     let size = asked.count.unwrap_or(100).clamp(1, MAX_COUNT);
-    let start = asked.start_index.unwrap_or(1).max(1);
+    let start = asked.start_index.unwrap_or(1).clamp(1, MAX_START);
     // A start inside a page is served from that page's first row, as UAA does.
     let number = (start - 1) / size + 1;
     let tx = uaa.store.read().await?;

@@ -46,6 +46,16 @@ async fn users_are_made_and_found() {
         (&page["totalResults"], &page["itemsPerPage"]),
         (&json!(2), &json!(1))
     );
+    for path in [
+        "/Users?startIndex=18446744073709551615&count=1",
+        "/Users?startIndex=0&count=0",
+    ] {
+        assert_eq!(
+            server.call(Method::GET, path, &admin, None).await.0,
+            200,
+            "{path}"
+        );
+    }
     let bad = server
         .call(Method::GET, "/Users?filter=userName+co+%22d%22", &admin, None)
         .await;
