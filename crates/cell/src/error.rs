@@ -40,6 +40,13 @@ pub enum CellError {
     StillRunning(usize),
 }
 
+impl CellError {
+    /// Whether somebody else took the range of addresses first: another may be free.
+    pub fn is_range_taken(&self) -> bool {
+        matches!(self, Self::Network(network::Error::Overlap { .. }))
+    }
+}
+
 /// For `map_err` on an operation on a file.
 pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> CellError {
     let path = path.into();

@@ -9,13 +9,17 @@ pub use runtime::shim_main;
 use crate::CellError;
 
 /// Ranges tried in this order when the operator names none: large, private, and rarely used by offices and clouds.
-const RANGES: [&str; 6] = [
+const RANGES: [&str; 10] = [
     "10.255.0.0/16",
     "10.254.0.0/16",
+    "10.253.0.0/16",
     "10.213.0.0/16",
+    "10.211.0.0/16",
     "172.30.0.0/16",
     "172.29.0.0/16",
+    "172.27.0.0/16",
     "192.168.192.0/20",
+    "192.168.224.0/20",
 ];
 
 /// The range containers get their addresses from: the one asked for, else the one this platform uses already, else the

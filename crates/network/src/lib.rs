@@ -35,5 +35,5 @@ pub use files::hosts;
 pub use host::first_free;
 pub use netlink::Refusal;
 pub use network::{Attached, Egress, Network, Settings};
-pub use ports::listening_ports;
+pub use ports::{connections_served, listening_ports};
 pub use probe::probe;

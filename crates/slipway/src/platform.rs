@@ -341,22 +341,25 @@ async fn start_cell(
     (image, logs, clock): (image::Settings, LogSink, Arc<dyn Clock>),
 ) -> anyhow::Result<cell::Cell> {
     let tag = tag(data.path());
-    let settings = cell::Settings {
-        cell_id: CELL_ID.to_owned(),
-        data_dir: data.join("cell"),
-        container_cidr: cell::container_network(&tag, config.container_network.as_deref())?,
-        tag,
-        capacity: cell::Capacity {
-            memory_mb: config.memory_mb,
-            ..cell::Capacity::default()
-        },
-        image,
-        shim_command: vec!["/proc/self/exe".into(), "shim".into()],
-        clock,
-    };
-    cell::Cell::open(settings, tasks.clone(), logs)
-        .await
-        .context("the cell cannot start")
+    let mut tries = 0;
+    loop {
+        let settings = cell::Settings {
+            cell_id: CELL_ID.to_owned(),
+            data_dir: data.join("cell"),
+            container_cidr: cell::container_network(&tag, config.container_network.as_deref())?,
+            tag: tag.clone(),
+            capacity: cell::Capacity { memory_mb: config.memory_mb, ..cell::Capacity::default() },
+            image: image.clone(),
+            shim_command: vec!["/proc/self/exe".into(), "shim".into()],
+            clock: clock.clone(),
+        };
+        tries += 1;
+        match cell::Cell::open(settings, tasks.clone(), logs.clone()).await {
+            // Another platform that starts at the same time was faster; the next range may be free.
+            Err(error) if error.is_range_taken() && config.container_network.is_none() && tries < 5 => {}
+            opened => return opened.context("the cell cannot start"),
+        }
+    }
 }
 
 fn https(

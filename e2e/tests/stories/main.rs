@@ -5,6 +5,7 @@ mod big_image;
 mod crash;
 mod day;
 mod flag;
+mod front_door;
 mod logs;
 mod private_image;
 mod python_client;
