@@ -331,8 +331,13 @@ impl Actor {
 
     /// Lets requests in flight finish: no router sends new ones by now, and routers have closed idle connections.
     async fn drain(&self) {
-        let ports: Vec<u16> =
-            self.instance.spec.ports.iter().filter_map(|port| u16::try_from(*port).ok()).collect();
+        let ports: Vec<u16> = self
+            .instance
+            .spec
+            .ports
+            .iter()
+            .filter_map(|port| u16::try_from(*port).ok())
+            .collect();
         let Ok(State::Running { pid, .. }) = self.host.runtime.state(self.instance.guid()).await else {
             return;
         };
@@ -341,7 +346,10 @@ impl Actor {
             sleep(DRAIN).await;
             loop {
                 let ports = ports.clone();
-                let served = self.host.blocking(move |_| network::connections_served(pid, &ports)).await;
+                let served = self
+                    .host
+                    .blocking(move |_| network::connections_served(pid, &ports))
+                    .await;
                 if served.is_ok_and(|count| count > 0) {
                     sleep(DRAIN_LOOK).await;
                 } else {

@@ -43,9 +43,16 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
         let ok = text.strip_prefix("sha256:").is_some_and(|hex| {
-            hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            hex.len() == 64
+                && hex
+                    .bytes()
+                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         });
-        if ok { Ok(Self(text.to_owned())) } else { Err(DigestError(text.chars().take(100).collect())) }
+        if ok {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(DigestError(text.chars().take(100).collect()))
+        }
     }
 }
 
@@ -69,13 +76,24 @@ mod tests {
     fn only_lower_case_sha256_parses() {
         let good = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(good.parse::<Digest>().unwrap().hex(), "0a".repeat(32));
-        for bad in ["", "sha256:", "sha512:00", &good.to_uppercase(), &good[..70], &format!("{good}0"), "sha256:../x"] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha512:00",
+            &good.to_uppercase(),
+            &good[..70],
+            &format!("{good}0"),
+            "sha256:../x",
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn bytes_become_their_hex() {
-        assert_eq!(Digest::from_sha256(&[0xab; 32]).as_str(), format!("sha256:{}", "ab".repeat(32)));
+        assert_eq!(
+            Digest::from_sha256(&[0xab; 32]).as_str(),
+            format!("sha256:{}", "ab".repeat(32))
+        );
     }
 }

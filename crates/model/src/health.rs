@@ -42,6 +42,10 @@ impl HealthCheck {
 
     /// A check of this kind with the default timings.
     pub fn new(kind: HealthCheckKind) -> Self {
-        Self { kind, invocation_timeout: Self::INVOCATION_TIMEOUT, interval: Self::INTERVAL }
+        Self {
+            kind,
+            invocation_timeout: Self::INVOCATION_TIMEOUT,
+            interval: Self::INTERVAL,
+        }
     }
 }

@@ -71,6 +71,10 @@ impl ImageConfig {
 
     /// TCP ports in ascending order; the first is the one routes go to by default.
     pub fn tcp_ports(&self) -> Vec<u16> {
-        self.ports.iter().filter(|p| p.protocol == Protocol::Tcp).map(|p| p.number).collect()
+        self.ports
+            .iter()
+            .filter(|p| p.protocol == Protocol::Tcp)
+            .map(|p| p.number)
+            .collect()
     }
 }

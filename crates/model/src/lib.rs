@@ -14,11 +14,12 @@ mod route;
 
 pub use digest::{Digest, DigestError};
 pub use guid::{
-    AppGuid, BuildGuid, CellId, DropletGuid, InstanceGuid, OrgGuid, PackageGuid, ProcessGuid, SpaceGuid, UserGuid,
+    AppGuid, BuildGuid, CellId, DropletGuid, InstanceGuid, OrgGuid, PackageGuid, ProcessGuid, SpaceGuid,
+    UserGuid,
 };
 pub use health::{HealthCheck, HealthCheckKind};
 pub use image::{Compression, ImageConfig, Layer, Port, Protocol};
 pub use limits::{Limits, cpu_shares};
-pub use lrp::{Denied, LrpState, LrpEvent};
+pub use lrp::{Denied, LrpEvent, LrpState};
 pub use platform::Platform;
 pub use route::{RouteKey, RouteProtocol};

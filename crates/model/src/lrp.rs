@@ -88,7 +88,10 @@ impl FromStr for LrpState {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or_else(|| format!("unknown instance state {text:?}"))
+        Self::ALL
+            .into_iter()
+            .find(|s| s.as_str() == text)
+            .ok_or_else(|| format!("unknown instance state {text:?}"))
     }
 }
 
@@ -102,7 +105,11 @@ mod tests {
         let denied = [(LrpState::Running, Claim), (LrpState::Crashed, Crash)];
         for from in LrpState::ALL {
             for event in [Claim, Run, Crash, Unclaim] {
-                assert_eq!(from.transition(event).is_err(), denied.contains(&(from, event)), "{from} {event:?}");
+                assert_eq!(
+                    from.transition(event).is_err(),
+                    denied.contains(&(from, event)),
+                    "{from} {event:?}"
+                );
             }
         }
     }

@@ -24,7 +24,10 @@ pub struct RouteKey {
 impl RouteKey {
     /// A key in its one normal form.
     pub fn new(host: &str, path: &str) -> Self {
-        Self { host: host.to_ascii_lowercase(), path: path.trim_end_matches('/').to_owned() }
+        Self {
+            host: host.to_ascii_lowercase(),
+            path: path.trim_end_matches('/').to_owned(),
+        }
     }
 }
 

@@ -97,8 +97,18 @@ mod tests {
     fn addresses_are_read_in_the_kernels_order() {
         let check = |text: &str| socket(text).map(|(address, port)| format!("{address} {port}"));
         assert_eq!(check("0100007F:1F90").as_deref(), Some("127.0.0.1 8080"));
-        assert_eq!(check("00000000000000000000000001000000:0050").as_deref(), Some("::1 80"));
-        for bad in ["", "local_address", "ä:1F90", "0100007F", "01:1", "0100007F:10000"] {
+        assert_eq!(
+            check("00000000000000000000000001000000:0050").as_deref(),
+            Some("::1 80")
+        );
+        for bad in [
+            "",
+            "local_address",
+            "ä:1F90",
+            "0100007F",
+            "01:1",
+            "0100007F:10000",
+        ] {
             assert_eq!(check(bad), None, "{bad}");
         }
     }
@@ -109,7 +119,15 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let _client = std::net::TcpStream::connect(address).unwrap();
         let pid = std::process::id();
-        assert!(listening_ports(pid).unwrap().contains(&(address.ip(), address.port())));
-        assert_eq!(connections_served(pid, &[address.port()]).unwrap(), 0, "loopback is not foreign");
+        assert!(
+            listening_ports(pid)
+                .unwrap()
+                .contains(&(address.ip(), address.port()))
+        );
+        assert_eq!(
+            connections_served(pid, &[address.port()]).unwrap(),
+            0,
+            "loopback is not foreign"
+        );
     }
 }

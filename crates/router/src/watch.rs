@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{Backoff, Report};
-use wire::Channel;
 use tracing::{info, warn};
+use wire::Channel;
 use wire::Status;
 use wire::v1::WatchRoutesRequest;
 use wire::v1::routes_client::RoutesClient;

@@ -62,6 +62,8 @@ impl Config {
     }
 
     fn check(args: UpArgs, password: Option<String>) -> anyhow::Result<Self> {
+        let https = https(&args)?;
+        let admin_password = admin_password(&args, password)?;
         let apps_domain = domain(
             "apps-domain",
             args.apps_domain.unwrap_or_else(|| "apps.localhost".to_owned()),
@@ -75,24 +77,6 @@ impl Config {
             "--system-domain and --apps-domain must differ, else an app could take the platform's hosts; \
              use for example sys.example.org and apps.example.org"
         );
-        let https = match args.https_listen {
-            None => None,
-            Some(listen) => {
-                let files = args.https_cert.as_deref().zip(args.https_key.as_deref());
-                let certificate = files.map(|(chain, key)| {
-                    Ok::<_, anyhow::Error>((read(chain, "https-cert")?, read(key, "https-key")?))
-                });
-                Some(Https {
-                    listen,
-                    certificate: certificate.transpose()?,
-                })
-            }
-        };
-        let admin_password = match (&args.admin_password_file, password) {
-            (Some(file), _) => Some(password_of(file)?),
-            (None, Some(text)) => Some(checked_password(&text, "SLIPWAY_ADMIN_PASSWORD")?),
-            (None, None) => None,
-        };
         let data_dir = args.data_dir.unwrap_or_else(|| "/var/lib/slipway".into());
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Ok(Self {
@@ -127,6 +111,27 @@ impl Config {
                 base::LogFormat::Text
             },
         })
+    }
+}
+
+fn https(args: &UpArgs) -> anyhow::Result<Option<Https>> {
+    let Some(listen) = args.https_listen else {
+        return Ok(None);
+    };
+    let files = args.https_cert.as_deref().zip(args.https_key.as_deref());
+    let certificate = files
+        .map(|(chain, key)| Ok::<_, anyhow::Error>((read(chain, "https-cert")?, read(key, "https-key")?)));
+    Ok(Some(Https {
+        listen,
+        certificate: certificate.transpose()?,
+    }))
+}
+
+fn admin_password(args: &UpArgs, from_environment: Option<String>) -> anyhow::Result<Option<Secret>> {
+    match (&args.admin_password_file, from_environment) {
+        (Some(file), _) => password_of(file).map(Some),
+        (None, Some(text)) => checked_password(&text, "SLIPWAY_ADMIN_PASSWORD").map(Some),
+        (None, None) => Ok(None),
     }
 }
 

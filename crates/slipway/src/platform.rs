@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,6 +165,19 @@ impl Names {
     }
 }
 
+impl Names {
+    fn addresses(&self, password_file: Option<String>, ca_file: Option<String>) -> Addresses {
+        let settings = &self.settings;
+        Addresses {
+            api: settings.api_url.clone(),
+            apps: format!("http://*.{}{}", settings.apps_domain, settings.router_port_suffix),
+            registry: self.registry.clone(),
+            password_file,
+            ca_file,
+        }
+    }
+}
+
 /// The address a client on this machine connects to.
 fn reachable(address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
@@ -174,123 +187,165 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     }
 }
 
-impl Platform {
-    /// Starts every role. On an error nothing keeps running.
-    pub async fn start(config: &Config, data: DataDir, sockets: Sockets) -> anyhow::Result<Self> {
+/// What every role stands on.
+struct Ground {
+    clock: Arc<dyn Clock>,
+    names: Names,
+    keys: Keys,
+    store: Store,
+    minter: Arc<Minter>,
+    password_file: Option<String>,
+    run: PathBuf,
+}
+
+impl Ground {
+    async fn lay(config: &Config, data: &DataDir, names: Names) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (tasks, late_tasks) = (Tasks::new(), Tasks::new());
-        let names = Names::of(config, &sockets)?;
-        let keys = Keys::open(&data)?;
+        let keys = Keys::open(data)?;
         let store = Store::open(Options::Sqlite(data.join("db.sqlite")), clock.clone()).await?;
         api::seed(&store, &names.settings).await?;
+        let (password, password_file) = match &config.admin_password {
+            Some(password) => (password.clone(), None),
+            None => admin_password(data).map(|(text, file)| (text, Some(file.display().to_string())))?,
+        };
+        uaa::seed(&store, password).await?;
         let issuer = format!("{}/oauth/token", names.settings.uaa_url);
-        let minter = Arc::new(Minter::new(keys.signing.clone(), issuer.as_str()));
-        let verifier = || Verifier::new([keys.signing.jwk()], issuer.as_str());
+        let minter = Arc::new(Minter::new(keys.signing.clone(), issuer));
+        Ok(Self {
+            clock,
+            names,
+            keys,
+            store,
+            minter,
+            password_file,
+            run: data.join("run"),
+        })
+    }
+
+    fn verifier(&self) -> anyhow::Result<Verifier> {
+        Ok(Verifier::new([self.keys.signing.jwk()], self.minter.issuer())?)
+    }
+
+    fn scheduler(
+        &self,
+        image: image::Settings,
+        cell: &wire::Channel,
+        logs: &LogSink,
+    ) -> anyhow::Result<scheduler::Settings> {
+        Ok(scheduler::Settings {
+            store: self.store.clone(),
+            sealer: self.keys.sealer.clone(),
+            image: image::Client::new(image)?,
+            platform: model::Platform::host(),
+            cells: vec![(CELL_ID.into(), cell.clone())],
+            logs: logs.clone(),
+            own_registry: Some(own_registry(&self.names.registry, &self.minter, &self.clock)),
+            timing: scheduler::Timing::default(),
+        })
+    }
+
+    fn api(&self, cell: &wire::Channel, logs: &LogSink) -> anyhow::Result<State> {
+        Ok(State::new(api::Parts {
+            store: self.store.clone(),
+            verifier: self.verifier()?,
+            sealer: self.keys.sealer.clone(),
+            logs: logs.clone(),
+            cell: CellClient::new(cell.clone()),
+            settings: self.names.settings.clone(),
+        }))
+    }
+
+    fn uaa(&self) -> anyhow::Result<uaa::Uaa> {
+        Ok(uaa::Uaa::new(uaa::Parts {
+            store: self.store.clone(),
+            minter: self.minter.clone(),
+            verifier: Arc::new(self.verifier()?),
+            former_keys: Vec::new(),
+            settings: uaa::Settings {
+                login_url: self.names.settings.login_url.clone(),
+                uaa_url: self.names.settings.uaa_url.clone(),
+            },
+        }))
+    }
+}
+
+impl Platform {
+    /// Starts every role. On an error nothing keeps running.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "the roles in start order; parts of it would hide the order"
+    )]
+    pub async fn start(config: &Config, data: DataDir, sockets: Sockets) -> anyhow::Result<Self> {
+        let (tasks, late_tasks) = (Tasks::new(), Tasks::new());
+        // What an option can spoil comes first, before the kernel holds anything of ours.
+        let names = Names::of(config, &sockets)?;
+        let image = image_settings(config, &names)?;
+        let (https, ca_file) = https(config, &data, sockets.https)?;
+        let ground = Ground::lay(config, &data, names).await?;
+        let storage = registry::Storage::open(registry::Settings::new(data.join("registry")))?;
+        let run = &ground.run;
 
         // The log store outlives the others, so that their last lines arrive.
-        let log_store = Arc::new(logs::Store::new(logs::Settings::default(), clock.clone()));
-        let run = data.join("run");
+        let log_store = Arc::new(logs::Store::new(logs::Settings::default(), ground.clock.clone()));
         serve(
             &late_tasks,
-            &run,
+            run,
             "logs",
             wire::Server::builder().add_service(logs::Ingest::service(log_store.clone())),
         )?;
         let sink = LogSink::start(&late_tasks, wire::connect(&run.join("logs.sock")));
 
-        let image = image_settings(config, &names)?;
         let cell = start_cell(
             config,
             &data,
             &tasks,
-            (image.clone(), sink.clone(), clock.clone()),
+            (image.clone(), sink.clone(), ground.clock.clone()),
         )
         .await?;
         serve(
             &tasks,
-            &run,
+            run,
             "cell",
             wire::Server::builder().add_service(cell.service()),
         )?;
-        let cell_channel = wire::connect(&run.join("cell.sock"));
+        let channel = wire::connect(&run.join("cell.sock"));
 
-        let settings = scheduler::Settings {
-            store: store.clone(),
-            sealer: keys.sealer.clone(),
-            image: image::Client::new(image)?,
-            platform: model::Platform::host(),
-            cells: vec![(CELL_ID.into(), cell_channel.clone())],
-            logs: sink.clone(),
-            own_registry: Some(own_registry(&names.registry, &minter, &clock)),
-            timing: scheduler::Timing::default(),
-        };
+        let settings = ground.scheduler(image, &channel, &sink)?;
         let scheduler = Arc::new(scheduler::Scheduler::start(settings, &tasks));
         serve(
             &tasks,
-            &run,
+            run,
             "routes",
             wire::Server::builder().add_service(scheduler.routes_service()),
         )?;
 
-        let state = State::new(api::Parts {
-            store: store.clone(),
-            verifier: verifier()?,
-            sealer: keys.sealer.clone(),
-            logs: sink.clone(),
-            cell: CellClient::new(cell_channel.clone()),
-            settings: names.settings.clone(),
-        });
-        let password = match &config.admin_password {
-            Some(password) => (password.clone(), None),
-            None => {
-                admin_password(&data).map(|(password, file)| (password, Some(file.display().to_string())))?
-            }
-        };
-        uaa::seed(&store, password.0).await?;
-        let uaa = uaa::Uaa::new(uaa::Parts {
-            store: store.clone(),
-            minter,
-            verifier: Arc::new(verifier()?),
-            former_keys: Vec::new(),
-            settings: uaa::Settings {
-                login_url: names.settings.login_url.clone(),
-                uaa_url: names.settings.uaa_url.clone(),
-            },
-        });
+        let state = ground.api(&channel, &sink)?;
         let table = Arc::new(router::Table::new());
         let health = Health {
-            store: store.clone(),
-            cell: CellClient::new(cell_channel),
-            scheduler: scheduler.clone(),
+            store: ground.store.clone(),
+            cell: CellClient::new(channel),
+            scheduler,
             table: table.clone(),
         };
         let front = api::router(state.clone())
-            .merge(uaa.router())
+            .merge(ground.uaa()?.router())
             .merge(logs::router(log_store, Arc::new(LogAccess(state.clone()))))
             .merge(health::router(health));
         serve_http(&tasks, sockets.api, front)?;
-        let storage = registry::Storage::open(registry::Settings::new(data.join("registry")))?;
-        let guard = RegistryGuard::new(state, Arc::new(verifier()?));
+        let guard = RegistryGuard::new(state, Arc::new(ground.verifier()?));
         serve_http(
             &tasks,
             sockets.registry,
             registry::router(storage, Arc::new(guard)),
         )?;
 
-        let (https, ca_file) = https(config, &data, sockets.https)?;
-        let addresses = Addresses {
-            api: names.settings.api_url.clone(),
-            apps: format!(
-                "http://*.{}{}",
-                config.apps_domain, names.settings.router_port_suffix
-            ),
-            registry: names.registry.clone(),
-            password_file: password.1,
-            ca_file,
-        };
-        let mut listeners = vec![router::Listener::Http(sockets.http)];
-        listeners.extend(https);
-        let router = start_router(table, listeners, (names.system_hosts, sink), &run)?;
+        let listeners = [Some(router::Listener::Http(sockets.http)), https]
+            .into_iter()
+            .flatten()
+            .collect();
+        let router = start_router(table, listeners, (ground.names.system_hosts.clone(), sink), run)?;
+        let addresses = ground.names.addresses(ground.password_file.clone(), ca_file);
+        let store = ground.store;
         Ok(Self {
             addresses,
             at_stop: config.at_stop,
@@ -348,7 +403,10 @@ async fn start_cell(
             data_dir: data.join("cell"),
             container_cidr: cell::container_network(&tag, config.container_network.as_deref())?,
             tag: tag.clone(),
-            capacity: cell::Capacity { memory_mb: config.memory_mb, ..cell::Capacity::default() },
+            capacity: cell::Capacity {
+                memory_mb: config.memory_mb,
+                ..cell::Capacity::default()
+            },
             image: image.clone(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
             clock: clock.clone(),

@@ -55,7 +55,10 @@ async fn the_router_serves_platform_and_apps() -> anyhow::Result<()> {
     demand(&text, "Not logged in")?;
     let (status, body) = world.get(&host("nobody"), "/").await?;
     anyhow::ensure!(status == 404, "{status} {body}");
-    demand(&body, "404 Not Found: Requested route ('nobody.apps.localhost') does not exist.")?;
+    demand(
+        &body,
+        "404 Not Found: Requested route ('nobody.apps.localhost') does not exist.",
+    )?;
     let (status, body) = world.get("api.sys.localhost", "/v3/info").await?;
     anyhow::ensure!(status == 200 && body.contains("Slipway"), "{status} {body}");
     world.end()

@@ -45,7 +45,7 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
         let peer = Peer::start(bench, (&dir, &name), (program, filter, &bundle));
         peers.push(peer.with_context(|| format!("peer {name}"))?);
     }
-    let who = Who::Ours(tag);
+    let (who, beside) = (Who::Ours(tag.clone()), Who::Peer(tag));
     let mut id = 0;
     for round in 0..WARM_UP + bench.pairs(PAIRS) {
         for peer in &mut peers {
@@ -54,9 +54,9 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
             let spent = bench.meter.since(&who, &first).side();
             tokio::time::sleep(REST).await;
             id += 1;
-            let second = bench.meter.now(&Who::Peer);
+            let second = bench.meter.now(&beside);
             peer.shell.run(&format!("{} c{id}", peer.line))?;
-            let other = bench.meter.since(&Who::Peer, &second).side();
+            let other = bench.meter.since(&beside, &second).side();
             tokio::time::sleep(REST).await;
             if round >= WARM_UP {
                 peer.series.add(with_phases(spent, &phases), other);

@@ -55,7 +55,8 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
             bench.meter.put(process.pid, Place::Peer)?;
         }
     }
-    let who = Who::Ours(leaks::tag(&platform.data_dir()));
+    let tag = leaks::tag(&platform.data_dir());
+    let who = (Who::Ours(tag.clone()), Who::Peer(tag));
     for case in ["no app", "one app"] {
         if case == "one app" {
             push(&platform).await?;
@@ -73,10 +74,10 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
 }
 
 /// CPU time of both sides over one window; they run at the same time.
-async fn window(meter: &Meter, who: &Who) -> (Side, Side) {
-    let (ours, peers) = (meter.now(who), meter.now(&Who::Peer));
+async fn window(meter: &Meter, (who, beside): &(Who, Who)) -> (Side, Side) {
+    let (ours, peers) = (meter.now(who), meter.now(beside));
     tokio::time::sleep(WINDOW).await;
-    let (ours, peers) = (meter.since(who, &ours), meter.since(&Who::Peer, &peers));
+    let (ours, peers) = (meter.since(who, &ours), meter.since(beside, &peers));
     let percent = |spent: super::meter::Spent| millis(spent.cpu) / millis(spent.wall) * 100.0;
     let side = |spent| Side::new().with("core_percent", percent(spent));
     (side(ours), side(peers))

@@ -34,6 +34,11 @@ pub enum Place {
     Peer,
 }
 
+impl Who {
+    /// Where no platform makes anything.
+    pub const NO_TAG: &str = "-no-tag-";
+}
+
 impl Place {
     fn dir(self) -> &'static str {
         match self {
@@ -49,8 +54,8 @@ impl Place {
 pub enum Who {
     /// The platform, what it makes under this tag, and the clients.
     Ours(String),
-    /// The peers, what they make, and the clients.
-    Peer,
+    /// The peers, what they make, and the clients, beside a platform of this tag.
+    Peer(String),
 }
 
 /// Control groups of this run; removed with this value.
@@ -173,17 +178,13 @@ impl Meter {
     pub fn now(&self, who: &Who) -> Reading {
         let own = process::own_cpu();
         let driver = self.used(Place::Driver).saturating_sub(own);
-        let everything = usage(&self.root());
-        let (cpu, all) = match who {
-            Who::Ours(tag) => {
-                let made = self.tagged(tag);
-                (driver + self.used(Place::Ours) + made, everything + made)
-            }
-            Who::Peer => {
-                let made = usage(&self.root().join("apps"));
-                (driver + self.used(Place::Peer) + made, everything)
-            }
+        let (Who::Ours(tag) | Who::Peer(tag)) = who;
+        let made = self.tagged(tag);
+        let cpu = match who {
+            Who::Ours(_) => driver + self.used(Place::Ours) + made,
+            Who::Peer(_) => driver + self.used(Place::Peer) + usage(&self.root().join("apps")),
         };
+        let all = usage(&self.root()) + made;
         Reading {
             at: Instant::now(),
             cpu,

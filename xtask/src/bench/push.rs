@@ -42,7 +42,9 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
             let app = format!("app-{}-{round}", cf.name());
             let first = ours.push(bench, cf, &app).await?;
             tokio::time::sleep(REST).await;
-            let second = by_hand.push(bench, &format!("a{round}-{}", cf.name())).await?;
+            let second = by_hand
+                .push((bench, &ours.beside), &format!("a{round}-{}", cf.name()))
+                .await?;
             tokio::time::sleep(REST).await;
             if round > 0 {
                 series.add(first, second);
@@ -58,6 +60,7 @@ struct Ours {
     platform: Platform,
     image: String,
     who: Who,
+    beside: Who,
     built_in: Cf,
 }
 
@@ -76,9 +79,11 @@ impl Ours {
             login: Some(("admin", PASSWORD)),
         };
         image.push(&to).await?;
+        let tag = leaks::tag(&platform.data_dir());
         let ours = Self {
             image: format!("{}/bench/dev/hello:1", platform.registry),
-            who: Who::Ours(leaks::tag(&platform.data_dir())),
+            who: Who::Ours(tag.clone()),
+            beside: Who::Peer(tag),
             platform,
             built_in,
         };
@@ -193,16 +198,16 @@ impl ByHand {
         })
     }
 
-    async fn push(&mut self, bench: &Bench, app: &str) -> anyhow::Result<Side> {
+    async fn push(&mut self, (bench, who): (&Bench, &Who), app: &str) -> anyhow::Result<Side> {
         self.number = self.number % 250 + 1;
         let (number, nginx) = (self.number, self.nginx.dir().display().to_string());
         let host = format!("{app}.test");
-        let reading = bench.meter.now(&Who::Peer);
+        let reading = bench.meter.now(who);
         let begun = Instant::now();
         self.shell
             .begin(&format!("up {app} {number} {nginx} {}", self.nginx.address))?;
         let first = first_200(&self.nginx.address, (&host, "/"), begun).await;
-        let spent = bench.meter.since(&Who::Peer, &reading);
+        let spent = bench.meter.since(who, &reading);
         self.shell.finish()?;
         let first = first?;
         self.shell.run(&format!("down {app} {number} {nginx}"))?;

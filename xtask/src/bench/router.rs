@@ -56,7 +56,8 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
     let app = app_process(pid)?;
     let peer = proxy(bench, &address_of(app)?).await?;
     first_200(&peer.address, (&host, "/"), Instant::now()).await?;
-    let who = Who::Ours(leaks::tag(&platform.data_dir()));
+    let tag = leaks::tag(&platform.data_dir());
+    let (who, beside) = (Who::Ours(tag.clone()), Who::Peer(tag));
     for (case, connections, place) in CASES {
         let everywhere = format!("0-{}", process::cpus() - 1);
         let (load, tested) = match place {
@@ -73,11 +74,7 @@ pub async fn run(bench: &Bench, results: &mut Vec<Series>) -> anyhow::Result<()>
         wrk(&peer.address)?;
         while series.wants(bench.pairs(PAIRS)) {
             let ours = Load::measure(bench, (&who, Place::Ours, pid), || wrk(&platform.router))?;
-            let others = Load::measure(
-                bench,
-                (&Who::Peer, Place::Peer, peer.pid()),
-                || wrk(&peer.address),
-            )?;
+            let others = Load::measure(bench, (&beside, Place::Peer, peer.pid()), || wrk(&peer.address))?;
             series.add(ours, others);
         }
         results.push(series);

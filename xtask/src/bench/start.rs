@@ -84,7 +84,7 @@ async fn ours(bench: &Bench, data: &Path) -> anyhow::Result<Side> {
     let [api, http, registry] = addresses.as_slice() else {
         anyhow::bail!("three ports")
     };
-    let who = Who::Ours("of no container".to_owned());
+    let who = Who::Ours(Who::NO_TAG.to_owned());
     let reading = bench.meter.now(&who);
     let began = Instant::now();
     let mut child = Command::new(Platform::binary())
@@ -154,17 +154,21 @@ enum Directory {
 }
 
 fn database(bench: &Bench, postgres: &Postgres, directory: Directory) -> anyhow::Result<Side> {
-    let reading = bench.meter.now(&Who::Peer);
+    let reading = bench.meter.now(&peer());
     let began = Instant::now();
     if let Directory::Fresh = directory {
         postgres.init()?;
     }
     let (server, ready) = postgres.start(began)?;
-    let spent = bench.meter.since(&Who::Peer, &reading);
+    let spent = bench.meter.since(&peer(), &reading);
     drop(server);
     Ok(Side::new()
         .with("ready_ms", millis(ready))
         .with("cpu_ms", millis(spent.cpu)))
+}
+
+fn peer() -> Who {
+    Who::Peer(Who::NO_TAG.to_owned())
 }
 
 async fn docker_registry(bench: &Bench, dir: &Path) -> anyhow::Result<Side> {
@@ -177,7 +181,7 @@ async fn docker_registry(bench: &Bench, dir: &Path) -> anyhow::Result<Side> {
             "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {storage}}}}}\nhttp: {{addr: {address}}}\n"
         ),
     )?;
-    let reading = bench.meter.now(&Who::Peer);
+    let reading = bench.meter.now(&peer());
     let began = Instant::now();
     let mut child = Command::new("docker-registry")
         .arg("serve")
@@ -190,7 +194,7 @@ async fn docker_registry(bench: &Bench, dir: &Path) -> anyhow::Result<Side> {
         .spawn()
         .context("cannot run docker-registry")?;
     let ready = first_200(&address, (&address, "/v2/"), began).await?;
-    let spent = bench.meter.since(&Who::Peer, &reading);
+    let spent = bench.meter.since(&peer(), &reading);
     end(&mut child).await?;
     Ok(Side::new()
         .with("ready_ms", millis(ready))

@@ -1,3 +1,5 @@
+//! Archives as writers make them, and as nobody should.
+
 use super::*;
 
 const GNU_LONG: &str = "d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/d/end";
