@@ -78,9 +78,9 @@ fn look(host: &Host, instance: &Instance) -> Option<InstanceUsage> {
             cpu_nanos: stats.cpu_nanos.saturating_sub(last.cpu_nanos),
             log_bytes: log_bytes.saturating_sub(last.log_bytes),
         },
-        // The first look is at the whole life.
+        // The first look is at the whole life; over less than a second the start would look like a storm.
         None => Since {
-            seconds: Duration::from_nanos(uptime_ns).as_secs_f64(),
+            seconds: Duration::from_nanos(uptime_ns).as_secs_f64().max(1.0),
             cpu_nanos: stats.cpu_nanos,
             log_bytes,
         },

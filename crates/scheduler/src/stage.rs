@@ -210,10 +210,10 @@ impl Lines<'_> {
     fn describe(&self, resolved: &Resolved) {
         let config = &resolved.config;
         let mb = resolved.compressed_size() as f64 / MB as f64;
-        self.tell(&format!(
-            "{} layers, {mb:.1} MB compressed",
-            resolved.layers.len()
-        ));
+        self.tell(&match resolved.layers.len() {
+            1 => format!("1 layer, {mb:.1} MB compressed"),
+            count => format!("{count} layers, {mb:.1} MB compressed"),
+        });
         let or = |text: &str, other: &str| {
             if text.is_empty() {
                 other.to_owned()

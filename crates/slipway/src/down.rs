@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::DownArgs;
 use crate::data_dir::{DataDir, Holder, holder, tag};
+use crate::ground::CELL_ID;
 use crate::up::demand_root;
 
 /// How long apps may take to end by themselves.
@@ -54,7 +55,7 @@ fn remove_apps(data: &DataDir) -> anyhow::Result<()> {
     let tasks = base::Tasks::new();
     runtime.block_on(async {
         let settings = cell::Settings {
-            cell_id: "cell-1".to_owned(),
+            cell_id: CELL_ID.to_owned(),
             data_dir: data.join("cell"),
             container_cidr: cell::container_network(&tag, None)?,
             tag,

@@ -3,11 +3,13 @@
 //! Knows which part of the house a command line means, and how the parts are joined; knows nothing of what they do.
 
 mod access;
+mod address;
 mod check;
 mod cli;
 mod config;
 mod data_dir;
 mod down;
+mod ground;
 mod health;
 mod keys;
 mod platform;

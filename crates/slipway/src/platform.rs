@@ -8,79 +8,29 @@
 //! Sockets are bound before anything starts, so that a taken port is told while nothing is half made.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use api::State;
-use auth::{Minter, RegistryAccess, Verifier};
-use base::{CancellationToken, Clock, SystemClock, Tasks};
-use store::{Options, Store};
+use base::{CancellationToken, Clock, Tasks};
+use store::Store;
 use wire::LogSink;
 use wire::v1::cell_client::CellClient;
 
 use crate::access::{LogAccess, RegistryGuard};
+use crate::address::{Addresses, Names, Sockets};
 use crate::config::{AtStop, Config};
 use crate::data_dir::{DataDir, tag};
+use crate::ground::{CELL_ID, Ground};
 use crate::health::{self, Health};
-use crate::keys::{Keys, admin_password};
 use crate::tls;
 
-/// The one cell of one machine.
-const CELL_ID: &str = "cell-1";
 /// Time requests in flight and roles get at the end; together with the rest below 5 s.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Time apps get to stop when they are to be stopped with the platform: their own grace and some.
 const STOP_APPS: Duration = Duration::from_secs(15);
-
-/// The bound sockets.
-pub struct Sockets {
-    api: TcpListener,
-    http: TcpListener,
-    https: Option<TcpListener>,
-    registry: TcpListener,
-}
-
-impl Sockets {
-    /// Binds all of them or none.
-    pub fn bind(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self {
-            api: bind(config.api_listen, "api-listen")?,
-            http: bind(config.http_listen, "http-listen")?,
-            https: config
-                .https
-                .as_ref()
-                .map(|https| bind(https.listen, "https-listen"))
-                .transpose()?,
-            registry: bind(config.registry_listen, "registry-listen")?,
-        })
-    }
-}
-
-fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
-    let socket = TcpListener::bind(address).with_context(|| {
-        format!("cannot listen on {address}; free it, or choose another address with --{option}")
-    })?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-/// Where things are, for people.
-#[derive(Debug, Clone)]
-pub struct Addresses {
-    /// Target of `cf api`.
-    pub api: String,
-    /// An app named `NAME` is at this address with `NAME` in place of the star.
-    pub apps: String,
-    /// `HOST:PORT` of the own registry.
-    pub registry: String,
-    /// Where the admin's password can be read; `None` when the operator gave it.
-    pub password_file: Option<String>,
-    /// The CA to trust for HTTPS, when it is the platform's own.
-    pub ca_file: Option<String>,
-}
 
 /// A running platform.
 pub struct Platform {
@@ -98,175 +48,6 @@ pub struct Platform {
 struct RouterThread {
     shutdown: CancellationToken,
     thread: std::thread::JoinHandle<()>,
-}
-
-/// Names and addresses that follow from the options.
-struct Names {
-    settings: api::Settings,
-    registry: String,
-    system_hosts: HashMap<String, router::SystemBackend>,
-}
-
-impl Names {
-    fn of(config: &Config, sockets: &Sockets) -> anyhow::Result<Self> {
-        let (api, registry) = (sockets.api.local_addr()?, sockets.registry.local_addr()?);
-        let http = sockets.http.local_addr()?;
-        let plain = format!("http://{}", reachable(api));
-        let port = |standard: u16, port: u16| {
-            if port == standard {
-                String::new()
-            } else {
-                format!(":{port}")
-            }
-        };
-        let origin = |host: &str| match (&config.system_domain, &sockets.https) {
-            (None, _) => plain.clone(),
-            (Some(domain), Some(https)) => {
-                let port = https.local_addr().map_or(String::new(), |a| port(443, a.port()));
-                format!("https://{host}.{domain}{port}")
-            }
-            (Some(domain), None) => format!("http://{host}.{domain}{}", port(80, http.port())),
-        };
-        let mut system_hosts = HashMap::new();
-        if let Some(domain) = &config.system_domain {
-            for host in ["api", "login", "uaa", "log-cache"] {
-                system_hosts.insert(
-                    format!("{host}.{domain}"),
-                    router::SystemBackend {
-                        address: reachable(api),
-                    },
-                );
-            }
-            system_hosts.insert(
-                format!("registry.{domain}"),
-                router::SystemBackend {
-                    address: reachable(registry),
-                },
-            );
-        }
-        let settings = api::Settings {
-            api_url: origin("api"),
-            login_url: origin("login"),
-            uaa_url: origin("uaa"),
-            log_cache_url: origin("log-cache"),
-            apps_domain: config.apps_domain.clone(),
-            router_port_suffix: port(80, http.port()),
-            platform_hosts: system_hosts.keys().cloned().collect(),
-            default_registry: config.default_registry.clone(),
-            default_memory_mb: 1024,
-            default_disk_mb: 1024.min(i64::from(config.maximum_disk_mb)),
-            maximum_disk_mb: i64::from(config.maximum_disk_mb),
-        };
-        Ok(Self {
-            settings,
-            registry: reachable(registry).to_string(),
-            system_hosts,
-        })
-    }
-}
-
-impl Names {
-    fn addresses(&self, password_file: Option<String>, ca_file: Option<String>) -> Addresses {
-        let settings = &self.settings;
-        Addresses {
-            api: settings.api_url.clone(),
-            apps: format!("http://*.{}{}", settings.apps_domain, settings.router_port_suffix),
-            registry: self.registry.clone(),
-            password_file,
-            ca_file,
-        }
-    }
-}
-
-/// The address a client on this machine connects to.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    if address.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], address.port()))
-    } else {
-        address
-    }
-}
-
-/// What every role stands on.
-struct Ground {
-    clock: Arc<dyn Clock>,
-    names: Names,
-    keys: Keys,
-    store: Store,
-    minter: Arc<Minter>,
-    password_file: Option<String>,
-    run: PathBuf,
-}
-
-impl Ground {
-    async fn lay(config: &Config, data: &DataDir, names: Names) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let keys = Keys::open(data)?;
-        let store = Store::open(Options::Sqlite(data.join("db.sqlite")), clock.clone()).await?;
-        api::seed(&store, &names.settings).await?;
-        let (password, password_file) = match &config.admin_password {
-            Some(password) => (password.clone(), None),
-            None => admin_password(data).map(|(text, file)| (text, Some(file.display().to_string())))?,
-        };
-        uaa::seed(&store, password).await?;
-        let issuer = format!("{}/oauth/token", names.settings.uaa_url);
-        let minter = Arc::new(Minter::new(keys.signing.clone(), issuer));
-        Ok(Self {
-            clock,
-            names,
-            keys,
-            store,
-            minter,
-            password_file,
-            run: data.join("run"),
-        })
-    }
-
-    fn verifier(&self) -> anyhow::Result<Verifier> {
-        Ok(Verifier::new([self.keys.signing.jwk()], self.minter.issuer())?)
-    }
-
-    fn scheduler(
-        &self,
-        image: image::Settings,
-        cell: &wire::Channel,
-        logs: &LogSink,
-    ) -> anyhow::Result<scheduler::Settings> {
-        Ok(scheduler::Settings {
-            store: self.store.clone(),
-            sealer: self.keys.sealer.clone(),
-            image: image::Client::new(image)?,
-            platform: model::Platform::host(),
-            cells: vec![(CELL_ID.into(), cell.clone())],
-            logs: logs.clone(),
-            own_registry: Some(own_registry(&self.names.registry, &self.minter, &self.clock)),
-            timing: scheduler::Timing::default(),
-        })
-    }
-
-    fn api(&self, cell: &wire::Channel, logs: &LogSink) -> anyhow::Result<State> {
-        Ok(State::new(api::Parts {
-            store: self.store.clone(),
-            verifier: self.verifier()?,
-            sealer: self.keys.sealer.clone(),
-            logs: logs.clone(),
-            cell: CellClient::new(cell.clone()),
-            settings: self.names.settings.clone(),
-        }))
-    }
-
-    fn uaa(&self) -> anyhow::Result<uaa::Uaa> {
-        Ok(uaa::Uaa::new(uaa::Parts {
-            store: self.store.clone(),
-            minter: self.minter.clone(),
-            verifier: Arc::new(self.verifier()?),
-            former_keys: Vec::new(),
-            settings: uaa::Settings {
-                login_url: self.names.settings.login_url.clone(),
-                uaa_url: self.names.settings.uaa_url.clone(),
-            },
-        }))
-    }
 }
 
 impl Platform {
@@ -486,26 +267,6 @@ fn start_router(
             });
         })?;
     Ok(RouterThread { shutdown, thread })
-}
-
-/// How the platform itself reads images of its own registry: with a token that opens one space for a day.
-fn own_registry(host: &str, minter: &Arc<Minter>, clock: &Arc<dyn Clock>) -> scheduler::OwnRegistry {
-    let (minter, clock) = (minter.clone(), clock.clone());
-    let credentials = move |space: &model::SpaceGuid| {
-        let life = auth::Life {
-            now: clock.now(),
-            ttl: Duration::from_secs(24 * 3600),
-        };
-        let minted = minter.mint_registry(space, RegistryAccess::Pull, life);
-        image::Credentials {
-            username: "slipway".to_owned(),
-            password: minted.token.into_exposed(),
-        }
-    };
-    scheduler::OwnRegistry {
-        host: host.to_owned(),
-        credentials: Arc::new(credentials),
-    }
 }
 
 fn serve(tasks: &Tasks, run: &Path, name: &'static str, router: wire::Router) -> anyhow::Result<()> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::address::{Addresses, Sockets};
 use crate::check;
 use crate::config::Config;
 use crate::data_dir::DataDir;
-use crate::platform::{Addresses, Platform, Sockets};
+use crate::platform::Platform;
 
 /// Runs the platform until SIGTERM or SIGINT.
 ///

@@ -99,6 +99,7 @@ CREATE TABLE build (
     created_by_guid {text} NOT NULL, created_by_name {text} NOT NULL
 );
 CREATE INDEX build_app ON build (app_guid);
+CREATE INDEX build_state ON build (state);
 CREATE TABLE droplet (
     id {id}, guid {text} NOT NULL UNIQUE, created_at bigint NOT NULL, updated_at bigint NOT NULL,
     app_guid {text} NOT NULL REFERENCES app (guid) ON DELETE CASCADE,
