@@ -130,11 +130,10 @@ impl Lifecycle {
             "{} is missing; run: cargo build --release -p runtime --example lifecycle",
             program.display()
         );
+        let shim = Platform::binary();
+        ensure!(shim.exists(), "{} is missing: it is the shim", shim.display());
         let mut command = meter.command(Place::Ours, &program);
-        command.arg(dir).arg(tag);
-        if Platform::binary().exists() {
-            command.arg(Platform::binary()).arg("shim");
-        }
+        command.arg(dir).arg(tag).arg(shim).arg("shim");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdin = child.stdin.take();
         let stdout = BufReader::new(child.stdout.take().context("a pipe")?);

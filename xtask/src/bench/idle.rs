@@ -84,17 +84,24 @@ async fn window(meter: &Meter, (who, beside): &(Who, Who)) -> (Side, Side) {
 }
 
 fn platform_memory(side: Side, tree: &[Process]) -> Side {
-    let sum = |kind: fn(&Process, usize) -> bool| -> f64 {
-        let wanted = tree
-            .iter()
-            .enumerate()
-            .filter(|(index, process)| kind(process, *index));
-        wanted.map(|(_, process)| process.pss_mib()).sum()
-    };
-    side.with("pss_mib", sum(|_, _| true))
-        .with("daemon_pss_mib", sum(|_, index| index == 0))
-        // Shim, the container's init, the app itself.
-        .with("apps_pss_mib", sum(|_, index| index > 0))
+    let program = tree
+        .first()
+        .map(|daemon| daemon.program.clone())
+        .unwrap_or_default();
+    let (mut daemon, mut shims, mut apps) = (0.0, 0.0, 0.0);
+    for (index, process) in tree.iter().enumerate() {
+        let kind = match process.program == program {
+            true if index == 0 => &mut daemon,
+            // Each app's shim and the container's first process.
+            true => &mut shims,
+            false => &mut apps,
+        };
+        *kind += process.pss_mib();
+    }
+    side.with("pss_mib", daemon + shims + apps)
+        .with("daemon_pss_mib", daemon)
+        .with("shims_pss_mib", shims)
+        .with("app_pss_mib", apps)
 }
 
 fn memory(side: Side, peers: &[u32]) -> Side {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub struct Process {
     pub pid: u32,
     /// Its arguments, separated by blanks.
     pub command: String,
+    /// Its program; empty when it has ended.
+    pub program: PathBuf,
 }
 
 impl Process {
@@ -58,6 +60,7 @@ impl Process {
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         Self {
             pid,
+            program: fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default(),
             command: String::from_utf8_lossy(&command)
                 .replace('\0', " ")
                 .trim()
