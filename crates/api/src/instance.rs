@@ -22,6 +22,8 @@ use crate::{State, flag};
 /// How long a look at starting instances may be held for news. The command line looks every 3 s, so an answer that
 /// waits for the outcome saves a whole turn.
 const HOLD: Duration = Duration::from_secs(2);
+/// The same where some instances run already and others are about to.
+const SHORT_HOLD: Duration = Duration::from_secs(1);
 /// How long the cell may take to tell usage.
 const STATS_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -55,7 +57,7 @@ impl View {
             None => Wanted::No,
             Some(desired) if desired.lifecycle == crate::app::DOCKER => {
                 match flag::disabled_message(tx, "diego_docker").await? {
-                    Some(message) => Wanted::Disabled(message),
+                    Some(message) => Wanted::Disabled(format!("Feature Disabled: {message}")),
                     None => Wanted::Yes,
                 }
             }
@@ -101,13 +103,18 @@ impl View {
         }
     }
 
-    /// Whether a client that waits for the start would look again.
-    fn undecided(&self) -> bool {
+    /// How long a client that waits for the start gains from waiting here: not at all once nothing changes by itself,
+    /// and less once it would be content with what runs.
+    fn worth_waiting(&self) -> Duration {
         let states: Vec<_> = self.indices().map(|index| self.state(index)).collect();
-        matches!(self.wanted, Wanted::Yes)
+        let changing = matches!(self.wanted, Wanted::Yes)
             && states.contains(&"STARTING")
-            && !states.contains(&"RUNNING")
-            && self.indices().all(|index| self.details(index).is_none())
+            && self.indices().all(|index| self.details(index).is_none());
+        match (changing, states.contains(&"RUNNING")) {
+            (true, false) => HOLD,
+            (true, true) => SHORT_HOLD,
+            (false, _) => Duration::ZERO,
+        }
     }
 }
 
@@ -146,14 +153,16 @@ async fn rows(state: &State, process: process::Model) -> Result<Json<Value>, Api
 /// The view once it says something a waiting client can act on, or after [`HOLD`].
 async fn settled(state: &State, process: process::Model) -> Result<View, ApiError> {
     let mut feed = state.store.feed();
-    let deadline = tokio::time::Instant::now() + HOLD;
+    let begun = tokio::time::Instant::now();
     loop {
         feed.mark_unchanged();
         let tx = state.store.read().await?;
         let process = tx.get::<process::Entity>(&process.guid).await?;
         let view = View::read(&tx, process).await?;
         drop(tx);
-        if !view.undecided() || tokio::time::timeout_at(deadline, feed.changed()).await.is_err() {
+        let deadline = begun + view.worth_waiting();
+        let over = tokio::time::Instant::now() >= deadline;
+        if over || tokio::time::timeout_at(deadline, feed.changed()).await.is_err() {
             return Ok(view);
         }
     }
