@@ -33,8 +33,10 @@ pub fn run(then: Then) -> anyhow::Result<()> {
     runtime.block_on(async {
         let mut demo = Demo::new()?;
         let mut terminate = signal(SignalKind::terminate())?;
-        // Cancel-safe: whatever was begun is cleaned up below by name.
+        // Cancel-safe: whatever was begun is cleaned up below by name. Biased, so that the Ctrl-C a running demo waits
+        // for is its good end and not an interruption.
         let outcome = tokio::select! {
+            biased;
             outcome = demo.play(then) => outcome,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
             _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
@@ -115,7 +117,7 @@ impl Demo {
             println!("    {}", style(line).green());
         }
         if then == Then::KeepRunning {
-            self.invite(&password);
+            self.invite();
             self.wait_for_end().await?;
         }
         Ok(())
@@ -226,15 +228,16 @@ impl Demo {
         Ok(body)
     }
 
-    fn invite(&self, password: &str) {
+    fn invite(&self) {
         let binary = relative(&self.binary);
         println!(
-            "\n{}\n\n  open     http://{}\n  CLI      cf login -a http://{} -u admin -p {password} -o demo -s dev\n           \
+            "\n{}\n\n  open     http://{}\n  CLI      cf login -a http://{} -u admin -p \"$(cat {})\" -o demo -s dev\n           \
              (no cf at hand: SLIPWAY_HOME={} {} apps)\n  try      cf logs hello --recent · cf scale hello -i 3 · cf app hello\n  \
              images   docker login {} -u admin, then push {}/demo/dev/NAME:TAG\n\nCtrl-C ends the demo and removes everything it made.",
             style("It keeps running. Go on from here:").bold(),
             self.host(),
             self.api,
+            relative(&self.data_dir().join("admin-password")).display(),
             relative(&self.home).display(),
             binary.display(),
             self.registry,
