@@ -10,8 +10,11 @@ pub fn run() -> anyhow::Result<()> {
     let files = protox::compile([wire.join("proto/slipway.proto")], [wire.join("proto")])?;
     let out = wire.join("src/generated");
     std::fs::create_dir_all(&out)?;
+    let mut config = tonic_prost_build::Config::new();
+    // These hold passwords and environments; wire/src/redact.rs prints them without.
+    config.skip_debug(["InstanceSpec", "Image"]);
     tonic_prost_build::configure()
         .out_dir(&out)
-        .compile_fds(files)
+        .compile_fds_with_config(files, config)
         .context("generating code")
 }

@@ -15,6 +15,7 @@
 pub mod v1;
 
 mod log_sink;
+mod redact;
 mod transport;
 
 pub use log_sink::LogSink;

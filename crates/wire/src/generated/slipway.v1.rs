@@ -57,6 +57,7 @@ pub struct ForgetReply {}
 pub struct WatchRequest {}
 /// Everything a cell needs to run one instance without asking anybody.
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct InstanceSpec {
     /// also the container id
     #[prost(string, tag = "1")]
@@ -131,6 +132,7 @@ pub struct AppIdentity {
     pub org_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(skip_debug)]
 pub struct Image {
     /// host/repository\[:tag\], for messages and for fetching blobs
     #[prost(string, tag = "1")]
