@@ -1,59 +1,91 @@
-//! Debian's `docker-registry`, the registry everybody means, on a free port.
+//! Debian's `docker-registry`, the registry everybody means, as a child process on a free port.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::fmt::Write;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail, ensure};
+use tokio::sync::oneshot;
 
-use crate::wait;
+use crate::pusher::Pusher;
+
+/// Longest wait until it listens.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running registry; ends with this value.
 pub struct DockerRegistry {
     child: Child,
     port: u16,
-    _dir: tempfile::TempDir,
+    options: Options,
+    _home: tempfile::TempDir,
 }
 
-/// How a registry guards itself.
-#[derive(Debug, Clone)]
+/// Whom a registry lets in.
+#[derive(Debug, Clone, Default)]
 pub enum Guard {
-    /// Not at all.
+    /// Everybody.
+    #[default]
     Open,
-    /// User name and password.
+    /// Who knows this user name and password.
     Password(String, String),
-    /// TLS with this certificate and key, no password.
-    Tls(PathBuf, PathBuf),
+}
+
+impl Guard {
+    /// Wants this user name and password.
+    pub fn password(user: &str, password: &str) -> Self {
+        Self::Password(user.to_owned(), password.to_owned())
+    }
+}
+
+/// What differs between registries.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whom it lets in.
+    pub guard: Guard,
+    /// PEM of its certificate and of its key; without, it speaks plain HTTP.
+    pub tls: Option<(String, String)>,
+    /// Base of the URLs it sends those to who read blobs.
+    pub redirect: Option<String>,
+}
+
+impl From<&Guard> for Options {
+    fn from(guard: &Guard) -> Self {
+        Self {
+            guard: guard.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 impl DockerRegistry {
-    /// Starts a registry.
+    /// Starts a registry and waits until it listens, in real time.
     ///
     /// # Errors
-    /// When the program is missing or does not answer.
-    pub async fn start(guard: &Guard) -> anyhow::Result<Self> {
-        let dir = tempfile::tempdir()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let config = dir.path().join("config.yml");
-        std::fs::write(&config, configuration(dir.path(), port, guard)?)?;
-        let child = Command::new("docker-registry")
+    /// When the program is missing or does not listen; what it printed is in the error.
+    pub async fn start(options: impl Into<Options>) -> anyhow::Result<Self> {
+        let options = options.into();
+        let home = tempfile::tempdir()?;
+        let path = home.path().join("config.yml");
+        std::fs::write(&path, configuration(home.path(), &options)?)?;
+        let mut child = Command::new("docker-registry")
             .arg("serve")
-            .arg(&config)
+            .arg(&path)
             .env("OTEL_TRACES_EXPORTER", "none")
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .context("cannot run docker-registry")?;
-        let registry = Self {
+        let log = child.stderr.take().context("no log")?;
+        let mut registry = Self {
             child,
-            port,
-            _dir: dir,
+            port: 0,
+            options,
+            _home: home,
         };
-        wait::until("docker-registry", Duration::from_secs(15), || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok()
-        })
-        .await?;
+        registry.port = listening(log).await?;
         Ok(registry)
     }
 
@@ -61,36 +93,23 @@ impl DockerRegistry {
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
-}
 
-fn configuration(dir: &Path, port: u16, guard: &Guard) -> anyhow::Result<String> {
-    let mut text = format!(
-        "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}/data}}}}\nhttp:\n  addr: 127.0.0.1:{port}\n",
-        dir.display()
-    );
-    match guard {
-        Guard::Open => {}
-        Guard::Tls(certificate, key) => {
-            text.push_str(&format!(
-                "  tls: {{certificate: {}, key: {}}}\n",
-                certificate.display(),
-                key.display()
-            ));
-        }
-        Guard::Password(user, password) => {
-            let made = Command::new("htpasswd")
-                .args(["-Bbn", user, password])
-                .output()
-                .context("cannot run htpasswd")?;
-            let file = dir.join("htpasswd");
-            std::fs::write(&file, made.stdout)?;
-            text.push_str(&format!(
-                "auth: {{htpasswd: {{realm: test, path: {}}}}}\n",
-                file.display()
-            ));
-        }
+    /// Pushes to it as someone it lets in.
+    ///
+    /// # Errors
+    /// When no HTTP client can be made.
+    pub fn pusher(&self) -> anyhow::Result<Pusher> {
+        let scheme = if self.options.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let login = match &self.options.guard {
+            Guard::Open => None,
+            Guard::Password(user, password) => Some((user.as_str(), password.as_str())),
+        };
+        Pusher::new(&format!("{scheme}://{}", self.host()), login)
     }
-    Ok(text)
 }
 
 impl Drop for DockerRegistry {
@@ -98,4 +117,70 @@ impl Drop for DockerRegistry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The port that the registry says it listens on.
+async fn listening(log: ChildStderr) -> anyhow::Result<u16> {
+    let (sender, port) = oneshot::channel();
+    std::thread::spawn(move || read_log(log, sender));
+    match tokio::time::timeout(PATIENCE, port).await {
+        Ok(Ok(Ok(port))) => Ok(port),
+        Ok(Ok(Err(printed))) => bail!("docker-registry ended:\n{printed}"),
+        Ok(Err(_)) => bail!("the reader of docker-registry's log panicked"),
+        Err(_) => bail!("docker-registry did not listen within {} s", PATIENCE.as_secs()),
+    }
+}
+
+/// Sends the port, or all lines when there is none. Reads on to the end, so that the registry never blocks on its log.
+fn read_log(log: ChildStderr, sender: oneshot::Sender<Result<u16, String>>) {
+    let (mut sender, mut printed) = (Some(sender), String::new());
+    for line in BufReader::new(log).lines().map_while(Result::ok) {
+        if sender.is_none() {
+            continue;
+        }
+        match listening_port(&line) {
+            Some(port) => {
+                // Nobody waits any more when the start was given up.
+                let _ = sender.take().map(|sender| sender.send(Ok(port)));
+            }
+            None => printed += &format!("{line}\n"),
+        }
+    }
+    let _ = sender.map(|sender| sender.send(Err(printed)));
+}
+
+fn listening_port(line: &str) -> Option<u16> {
+    let address = line.split_once("listening on 127.0.0.1:")?.1;
+    let digits: String = address.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn configuration(home: &Path, options: &Options) -> anyhow::Result<String> {
+    let at = home.display();
+    // Level info, for the line that tells the port.
+    let mut text = format!(
+        "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {at}/data}}}}\n\
+         http:\n  addr: 127.0.0.1:0\n  secret: test\n"
+    );
+    if let Some((certificate, key)) = &options.tls {
+        std::fs::write(home.join("tls.crt"), certificate)?;
+        std::fs::write(home.join("tls.key"), key)?;
+        writeln!(text, "  tls: {{certificate: {at}/tls.crt, key: {at}/tls.key}}")?;
+    }
+    if let Guard::Password(user, password) = &options.guard {
+        let made = Command::new("htpasswd")
+            .args(["-Bbn", user, password])
+            .output()
+            .context("cannot run htpasswd")?;
+        ensure!(made.status.success(), "htpasswd failed: {}", made.status);
+        std::fs::write(home.join("htpasswd"), made.stdout)?;
+        writeln!(text, "auth: {{htpasswd: {{realm: test, path: {at}/htpasswd}}}}")?;
+    }
+    if let Some(base) = &options.redirect {
+        writeln!(
+            text,
+            "middleware: {{storage: [{{name: redirect, options: {{baseurl: \"{base}\"}}}}]}}"
+        )?;
+    }
+    Ok(text)
 }

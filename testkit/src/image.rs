@@ -1,17 +1,24 @@
-//! Images made in tests: layers from files, a configuration, pushed to any registry by the distribution protocol.
+//! Images made in tests that can be run: layers from files, a configuration.
 
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::pusher::Pusher;
+
 /// Hexadecimal SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+/// What a registry calls a blob with these bytes: `sha256:…`.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", sha256(bytes))
 }
 
 /// A layer being filled.
@@ -75,14 +82,52 @@ impl Layer {
         Ok(self)
     }
 
-    fn finish(self) -> anyhow::Result<Vec<u8>> {
-        Ok(self.0.into_inner()?)
+    /// Busybox with a shell and the usual commands, and a user `app`.
+    pub fn of_busybox() -> anyhow::Result<Self> {
+        let mut layer = Self::new()
+            .dir("bin", 0o755)?
+            .dir("etc", 0o755)?
+            .dir("tmp", 0o1777)?
+            .file("bin/busybox", 0o755, &std::fs::read("/bin/busybox")?)?;
+        for name in [
+            "sh", "cat", "dd", "echo", "env", "false", "head", "hostname", "httpd", "id", "kill", "ls",
+            "mkdir", "nc", "ps", "seq", "sleep", "true",
+        ] {
+            layer = layer.link(&format!("bin/{name}"), "busybox")?;
+        }
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n";
+        layer
+            .file("etc/passwd", 0o644, passwd)?
+            .file("etc/group", 0o644, b"root:x:0:\napp:x:1000:\n")
     }
+
+    /// Packs what was filled in.
+    pub fn pack(self) -> anyhow::Result<Packed> {
+        let tar = self.0.into_inner()?;
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&tar)?;
+        Ok(Packed {
+            blob: gzip.finish()?,
+            diff_id: digest(&tar),
+            unpacked: tar.len(),
+        })
+    }
+}
+
+/// A layer as a registry stores it.
+pub struct Packed {
+    /// The gzipped archive.
+    pub blob: Vec<u8>,
+    /// Digest of the archive before it was gzipped.
+    pub diff_id: String,
+    /// Bytes of the archive before it was gzipped.
+    pub unpacked: usize,
 }
 
 /// An image ready to be pushed.
 pub struct Image {
-    layers: Vec<(Vec<u8>, String)>,
+    blobs: Vec<Vec<u8>>,
+    diff_ids: Vec<String>,
     uncompressed: usize,
     /// `config` of the image's configuration: `Cmd`, `Env`, `ExposedPorts`, `User`, `WorkingDir`…
     pub config: Value,
@@ -99,7 +144,8 @@ impl Image {
             "amd64"
         };
         Self {
-            layers: Vec::new(),
+            blobs: Vec::new(),
+            diff_ids: Vec::new(),
             uncompressed: 0,
             config,
             architecture: architecture.to_owned(),
@@ -113,35 +159,17 @@ impl Image {
         Self::new(json!({"Cmd": ["/app"], "ExposedPorts": {format!("{port}/tcp"): {}}})).layer(layer)
     }
 
-    /// busybox with a shell and the usual commands.
+    /// Busybox with a shell and the usual commands.
     pub fn of_busybox(config: Value) -> anyhow::Result<Self> {
-        let mut layer = Layer::new()
-            .dir("bin", 0o755)?
-            .dir("etc", 0o755)?
-            .dir("tmp", 0o1777)?;
-        layer = layer.file("bin/busybox", 0o755, &std::fs::read("/bin/busybox")?)?;
-        for name in [
-            "sh", "cat", "echo", "env", "id", "sleep", "httpd", "nc", "ps", "kill", "true", "false", "mkdir",
-            "ls",
-        ] {
-            layer = layer.link(&format!("bin/{name}"), "busybox")?;
-        }
-        let passwd = b"root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n";
-        layer =
-            layer
-                .file("etc/passwd", 0o644, passwd)?
-                .file("etc/group", 0o644, b"root:x:0:\napp:x:1000:\n")?;
-        Self::new(config).layer(layer)
+        Self::new(config).layer(Layer::of_busybox()?)
     }
 
     /// Puts a layer on top.
     pub fn layer(mut self, layer: Layer) -> anyhow::Result<Self> {
-        let tar = layer.finish()?;
-        self.uncompressed += tar.len();
-        let diff_id = format!("sha256:{}", sha256(&tar));
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        gzip.write_all(&tar)?;
-        self.layers.push((gzip.finish()?, diff_id));
+        let packed = layer.pack()?;
+        self.uncompressed += packed.unpacked;
+        self.blobs.push(packed.blob);
+        self.diff_ids.push(packed.diff_id);
         Ok(self)
     }
 
@@ -155,28 +183,13 @@ impl Image {
     /// # Errors
     /// When the registry refuses.
     pub async fn push(&self, to: &Destination<'_>) -> anyhow::Result<String> {
-        let config = serde_json::to_vec(&json!({
+        let config = json!({
             "architecture": self.architecture, "os": "linux", "config": self.config,
-            "rootfs": {"type": "layers", "diff_ids": self.layers.iter().map(|(_, id)| id).collect::<Vec<_>>()},
-        }))?;
-        let mut layers = Vec::new();
-        for (blob, _) in &self.layers {
-            let digest = to.blob(blob.clone()).await?;
-            layers.push(json!({
-                "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": digest, "size": blob.len(),
-            }));
-        }
-        let size = config.len();
-        let manifest = serde_json::to_vec(&json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {
-                "mediaType": "application/vnd.oci.image.config.v1+json", "digest": to.blob(config).await?, "size": size,
-            },
-            "layers": layers,
-        }))?;
-        let digest = format!("sha256:{}", sha256(&manifest));
-        to.manifest(manifest).await?;
-        Ok(digest)
+            "rootfs": {"type": "layers", "diff_ids": self.diff_ids},
+        });
+        let pusher = Pusher::new(&format!("http://{}", to.registry), to.login)?;
+        let pushed = pusher.image(to.repository, Some(to.tag), &config, &self.blobs);
+        Ok(pushed.await?.digest)
     }
 }
 
@@ -191,75 +204,4 @@ pub struct Destination<'a> {
     pub tag: &'a str,
     /// User name and password, if the registry wants them.
     pub login: Option<(&'a str, &'a str)>,
-}
-
-impl Destination<'_> {
-    fn request(&self, method: reqwest::Method, url: &str) -> reqwest::RequestBuilder {
-        crate::tls();
-        let request = reqwest::Client::new().request(method, url);
-        match self.login {
-            Some((user, password)) => request.basic_auth(user, Some(password)),
-            None => request,
-        }
-    }
-
-    async fn blob(&self, bytes: Vec<u8>) -> anyhow::Result<String> {
-        let digest = format!("sha256:{}", sha256(&bytes));
-        let base = format!("http://{}/v2/{}", self.registry, self.repository);
-        let begun = self
-            .request(reqwest::Method::POST, &format!("{base}/blobs/uploads/"))
-            .send()
-            .await?;
-        ensure!(
-            begun.status() == 202,
-            "upload refused: {} {}",
-            begun.status(),
-            begun.text().await?
-        );
-        let location = begun
-            .headers()
-            .get("location")
-            .context("no upload location")?
-            .to_str()?
-            .to_owned();
-        let location = if location.starts_with('/') {
-            format!("http://{}{location}", self.registry)
-        } else {
-            location
-        };
-        let joint = if location.contains('?') { '&' } else { '?' };
-        let done = self
-            .request(reqwest::Method::PUT, &format!("{location}{joint}digest={digest}"))
-            .header("content-type", "application/octet-stream")
-            .body(bytes)
-            .send()
-            .await?;
-        ensure!(
-            done.status() == 201,
-            "blob refused: {} {}",
-            done.status(),
-            done.text().await?
-        );
-        Ok(digest)
-    }
-
-    async fn manifest(&self, bytes: Vec<u8>) -> anyhow::Result<()> {
-        let url = format!(
-            "http://{}/v2/{}/manifests/{}",
-            self.registry, self.repository, self.tag
-        );
-        let done = self
-            .request(reqwest::Method::PUT, &url)
-            .header("content-type", "application/vnd.oci.image.manifest.v1+json")
-            .body(bytes)
-            .send()
-            .await?;
-        ensure!(
-            done.status() == 201,
-            "manifest refused: {} {}",
-            done.status(),
-            done.text().await?
-        );
-        Ok(())
-    }
 }

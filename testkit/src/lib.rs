@@ -1,7 +1,8 @@
 //! What tests and the demo need of the world: images, registries, a platform in a process of its own, clients, and a
 //! look for what was left behind.
 //!
-//! Knows the platform only from outside: its binary, its HTTP addresses and the kernel objects it names.
+//! Knows the platform only from outside: its binary, its HTTP addresses and the kernel objects it names. Depends on no
+//! crate of the platform, so that tests on every floor may use it.
 
 pub mod apps;
 pub mod cf;
@@ -9,7 +10,9 @@ pub mod debian;
 pub mod docker_registry;
 pub mod image;
 pub mod leaks;
+pub mod made_up;
 pub mod platform;
+pub mod pusher;
 pub mod wait;
 
 use std::path::{Path, PathBuf};
