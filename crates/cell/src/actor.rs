@@ -102,10 +102,12 @@ impl Actor {
         let (host, instance) = (&self.host, &self.instance);
         instance.advance(host, Event::Fetch).await;
         let image = instance.spec.image.clone().unwrap_or_default();
+        let tell = |text: &str| self.say(text);
         let fetched = host.fetcher.ensure(Wanted {
             image: &image,
             layers: &instance.layers,
             disk_bytes: instance.disk_bytes(),
+            tell: &tell,
         });
         // Cancel-safe: see `ensure`.
         let fetched = tokio::select! {

@@ -1,6 +1,7 @@
 //! Getting an image's layers onto the cell: each once, a few at a time, none when they are here.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use base::{Report, Tasks};
@@ -36,6 +37,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) layers: &'a [Layer],
     /// The instance's disk limit, bytes; the image counts against it.
     pub(crate) disk_bytes: u64,
+    /// Hears how the fetching goes, in words for the app's log.
+    pub(crate) tell: &'a (dyn Fn(&str) + Send + Sync),
 }
 
 impl Fetcher {
@@ -64,9 +67,23 @@ impl Fetcher {
             let reference = Reference::parse(&wanted.image.reference, default_registry)
                 .map_err(|error| Failure::app(Report(&error).to_string()))?;
             let credentials = credentials(wanted.image);
-            let fetches = missing
-                .iter()
-                .map(|layer| self.fetch(&reference, credentials.as_ref(), layer, wanted.disk_bytes));
+            let (count, bytes) = (missing.len(), missing.iter().map(|layer| layer.size).sum());
+            (wanted.tell)(&format!(
+                "Fetching layers: {count} to go, {}, from {}",
+                megabytes(bytes),
+                reference.host()
+            ));
+            let left = AtomicUsize::new(count);
+            let fetches = missing.iter().map(async |layer| {
+                self.fetch(&reference, credentials.as_ref(), layer, wanted.disk_bytes)
+                    .await?;
+                let left = left.fetch_sub(1, Ordering::Relaxed) - 1;
+                (wanted.tell)(&format!(
+                    "Fetched a layer of {}, {left} to go",
+                    megabytes(layer.size)
+                ));
+                Ok::<(), Failure>(())
+            });
             try_join_all(fetches).await?;
             self.settle();
         }

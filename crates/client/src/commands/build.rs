@@ -1,23 +1,17 @@
 //! Staging: turning a package into a droplet while showing what the platform says about it; `restage`.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use crate::api::{Api, Envelope, Tail};
 use crate::command::{Command, Group};
 use crate::commands::deployment::{self, Plan};
 use crate::commands::instance::Until;
+use crate::commands::progress::{About, Lines};
 use crate::commands::start::{self, Launch};
 use crate::error::{Error, Result};
 use crate::grammar::{Args, Flag, Positional};
 use crate::json::Json;
 use crate::pace::Pace;
 use crate::session::Session;
-use crate::ui::Ui;
-
-/// How often new lines are asked for.
-const ROUND: Duration = Duration::from_millis(250);
 
 pub const COMMANDS: &[Command] = &[Command {
     name: "restage",
@@ -84,7 +78,7 @@ async fn restage(session: &Session, args: &Args) -> Result<()> {
 pub async fn stage(session: &Session, app: &str, package: &str) -> Result<String> {
     let ui = &session.ui;
     ui.line("Staging app and tracing logs...");
-    let mut lines = Lines::open(&session.api, ui, app).await;
+    let mut lines = Lines::open(&session.api, ui, app, About::Staging).await;
     let build = session
         .api
         .post("/v3/builds", &json!({ "package": { "guid": package } }))
@@ -129,57 +123,5 @@ async fn finished(session: &Session, build: &str) -> Result<String> {
                 )));
             }
         }
-    }
-}
-
-/// The stager's lines as they come. Their loss is a warning: staging goes on without them.
-struct Lines<'a> {
-    api: &'a Api,
-    ui: &'a Ui,
-    tail: Option<Tail>,
-}
-
-impl<'a> Lines<'a> {
-    async fn open(api: &'a Api, ui: &'a Ui, app: &str) -> Self {
-        let tail = Tail::open(api, app, None).await;
-        let mut lines = Self { api, ui, tail: None };
-        match tail {
-            Ok(tail) => lines.tail = Some(tail),
-            Err(error) => lines.give_up(&error),
-        }
-        lines
-    }
-
-    /// Waits a moment and shows what has come.
-    async fn round(&mut self) {
-        tokio::time::sleep(ROUND).await;
-        self.show().await;
-    }
-
-    /// Shows what came at the very end; the last lines may be a moment late.
-    async fn rest(&mut self) {
-        self.show().await;
-        tokio::time::sleep(ROUND / 2).await;
-        self.show().await;
-    }
-
-    async fn show(&mut self) {
-        let Some(tail) = &mut self.tail else { return };
-        match tail.next(self.api).await {
-            Ok(lines) => {
-                let staging = |line: &&Envelope| line.source == "STG";
-                lines
-                    .iter()
-                    .filter(staging)
-                    .for_each(|line| self.ui.line(&format!("   {}", line.text)));
-            }
-            Err(error) => self.give_up(&error),
-        }
-    }
-
-    fn give_up(&mut self, error: &Error) {
-        self.tail = None;
-        self.ui
-            .warn(&format!("Failed to retrieve logs from Log Cache: {error}"));
     }
 }

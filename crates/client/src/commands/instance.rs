@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::commands::progress::{About, Lines};
 use crate::error::Result;
 use crate::json::Json;
 use crate::pace::Pace;
@@ -42,7 +43,13 @@ enum Look {
 /// # Errors
 /// Those of the API.
 pub async fn wait(session: &Session, app: &str, until: Until) -> Result<Outcome> {
-    let outcome = watch(session, app, until).await;
+    let mut lines = Lines::open(&session.api, &session.ui, app, About::Fetching).await;
+    // Cancel-safe: lines that were not shown are no loss.
+    let outcome = tokio::select! {
+        biased;
+        outcome = watch(session, app, until) => outcome,
+        () = lines.follow() => Ok(Outcome::TimedOut),
+    };
     session.ui.calm();
     session.ui.line("");
     outcome

@@ -15,6 +15,7 @@ mod instance;
 mod login;
 mod logs;
 mod org;
+mod progress;
 mod push;
 mod role;
 mod route;
