@@ -2,7 +2,7 @@
 
 use wire::v1::InstancePhase;
 
-use crate::registry::{busybox, zeros};
+use crate::image::{busybox, push, zeros};
 use crate::world::{check, story};
 
 #[test]
@@ -151,10 +151,8 @@ fn a_layer_that_is_not_what_the_image_says_is_refused() {
 fn an_image_larger_than_the_disk_limit_is_refused_with_both_sizes() {
     story(async |world| {
         world.open().await;
-        let image = world
-            .registry
-            .push("large", &[busybox(), zeros("large", 9 << 20)])
-            .await;
+        let layers = vec![busybox(), zeros("large", 9 << 20)];
+        let image = push(&world.registry, "large", layers).await;
         let mut spec = world.script(image.clone(), "sleep 1000");
         spec.disk_mb = 8;
         let guid = world.run(&spec).await;

@@ -8,8 +8,8 @@
 
 mod adoption;
 mod failing;
+mod image;
 mod killing;
-mod registry;
 mod running;
 mod stopping;
 mod world;

@@ -15,6 +15,7 @@ use cell::{Capacity, Cell, CellError, Settings};
 use futures_util::FutureExt;
 use network::Cidr;
 use tempfile::TempDir;
+use testkit::docker_registry::{DockerRegistry, Guard};
 use wire::v1::cell_client::CellClient;
 use wire::v1::cell_event::Event;
 use wire::v1::logs_server::{Logs, LogsServer};
@@ -24,14 +25,14 @@ use wire::v1::{
 };
 use wire::{Channel, LogSink, Request, Response, Server, Status, Streaming};
 
-use crate::registry::{self, Registry};
+use crate::image::{busybox, push};
 
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A test's surroundings.
 pub struct World {
     pub tag: String,
-    pub registry: Registry,
+    pub registry: DockerRegistry,
     pub capacity: Capacity,
     cidr: Cidr,
     dir: TempDir,
@@ -69,14 +70,14 @@ pub fn story(test: impl AsyncFnOnce(&mut World)) {
 impl World {
     async fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        testkit::tls();
         let (pid, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let dir = tempfile::tempdir().expect("temp dir");
         let third = u8::try_from((pid.wrapping_mul(13).wrapping_add(number)) % 250).expect("below 250");
         let second = u8::try_from(100 + pid % 100).expect("below 200");
         let world = Self {
             tag: format!("c{:x}{number}", pid % 0xFFFF),
-            registry: Registry::start(),
+            registry: DockerRegistry::start(&Guard::Open).await.expect("a registry"),
             capacity: Capacity {
                 memory_mb: Some(1024),
                 disk_mb: Some(4096),
@@ -181,7 +182,7 @@ impl World {
 
     /// The image of nearly all stories.
     pub async fn busybox(&self) -> Image {
-        self.registry.push("busybox", &[registry::busybox()]).await
+        push(&self.registry, "busybox", vec![busybox()]).await
     }
 
     /// A spec whose program is a shell script, without health check.
@@ -452,7 +453,7 @@ impl Place {
 
     /// Opens the cell and serves it until killed.
     pub async fn serve(&self) {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        testkit::tls();
         let tasks = Tasks::new();
         let logs = LogSink::start(&tasks, wire::connect(&self.dir.join("logs.sock")));
         let settings = self.settings(Capacity::default());

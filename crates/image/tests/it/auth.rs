@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use image::{Access, ErrorKind, ResolveError};
+use testkit::docker_registry::{DockerRegistry, Guard};
+use testkit::made_up::{config, noise};
 
-use crate::pusher::{Pusher, config, noise};
-use crate::registry::{Options, Registry};
 use crate::scripted::{Answer, Asked, Server};
 use crate::{client, credentials, platform, read_all, reference};
 
@@ -15,17 +15,16 @@ const JSON_KEY: &str = "{\n  \"type\": \"service_account\",\n  \"key\": \"a:b\\n
 
 #[tokio::test]
 async fn a_registry_with_passwords_wants_the_right_one() {
-    let registry = Registry::start(&Options {
-        login: Some(("_json_key", JSON_KEY)),
-        ..Options::default()
-    });
+    let guard = Guard::password("_json_key", JSON_KEY);
+    let registry = DockerRegistry::start(&guard).await.unwrap();
     let host = registry.host();
     let right = credentials("_json_key", JSON_KEY);
     let layers = [noise(4, 5000)];
-    let pusher = Pusher::new(&format!("http://{host}"), Some(right.clone()));
+    let pusher = registry.pusher().unwrap();
     pusher
         .image("app", Some("v1"), &config("amd64", &layers), &layers)
-        .await;
+        .await
+        .unwrap();
     let client = client(&[&host]);
     let image = reference(&format!("{host}/app:v1"));
     let resolved = client

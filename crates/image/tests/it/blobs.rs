@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use base::Tasks;
 use image::{BlobReader, Client, ErrorKind, ResolveError};
+use testkit::docker_registry::{DockerRegistry, Guard};
+use testkit::made_up::noise;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::pusher::{Pusher, digest, noise};
-use crate::registry::{Options, Registry};
 use crate::scripted::{Answer, Ending, Server};
-use crate::{client, read_all, reference, settings};
+use crate::{client, digest, read_all, reference, settings};
 
 async fn open(client: &Client, host: &str, bytes: &[u8]) -> BlobReader {
     let image = reference(&format!("{host}/app"));
@@ -82,11 +82,10 @@ async fn forward(client: TcpStream, server: TcpStream, after: usize) -> bool {
 
 #[tokio::test]
 async fn a_cut_connection_is_resumed_where_it_broke() {
-    let registry = Registry::start(&Options::default());
+    let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let bytes = noise(8, 5_000_000);
-    Pusher::new(&format!("http://{}", registry.host()), None)
-        .blob("app", &bytes)
-        .await;
+    let pusher = registry.pusher().unwrap();
+    pusher.blob("app", &bytes).await.unwrap();
     let tasks = Tasks::new();
     let (host, cuts) = cutting_proxy(&tasks, registry.host(), 1_200_000).await;
     // One retry in a row: each connection that gets somewhere gives it back.

@@ -9,10 +9,8 @@
 mod auth;
 mod blobs;
 mod proxy;
-mod pusher;
 mod real;
 mod redirects;
-mod registry;
 mod resolving;
 mod retries;
 mod scripted;
@@ -22,11 +20,11 @@ use std::io::Read;
 use std::time::Duration;
 
 use image::{BlobReader, Client, Credentials, Reference, Settings, Timeouts};
-use model::Platform;
+use model::{Digest, Platform};
 
 /// Settings with short waits, for which `hosts` are insecure.
 pub fn settings(hosts: &[&str]) -> Settings {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    testkit::tls();
     Settings {
         insecure: hosts.iter().map(|host| (*host).to_owned()).collect(),
         timeouts: Timeouts {
@@ -56,6 +54,12 @@ pub fn credentials(username: &str, password: &str) -> Credentials {
         username: username.to_owned(),
         password: password.to_owned(),
     }
+}
+
+/// What a registry calls a blob with these bytes.
+pub fn digest(bytes: &[u8]) -> Digest {
+    let text = testkit::image::digest(bytes);
+    text.parse().expect("a digest")
 }
 
 /// Linux on an architecture.

@@ -1,12 +1,13 @@
 //! Whole images in a real registry.
 
 use image::{ErrorKind, ResolveError};
-use model::{Compression, Port, Protocol};
+use model::{Compression, Digest, Port, Protocol};
 use serde_json::json;
+use testkit::docker_registry::{DockerRegistry, Guard};
+use testkit::made_up::{config, diff_id, noise};
+use testkit::pusher::{DOCKER, OCI, Pushed};
 
-use crate::pusher::{DOCKER_LIST, OCI_IMAGE, OCI_INDEX, Pushed, Pusher, config, digest, noise};
-use crate::registry::{Options, Registry};
-use crate::{client, platform, read_all, reference};
+use crate::{client, digest, platform, read_all, reference};
 
 fn entry(pushed: &Pushed, media_type: &str, architecture: &str) -> serde_json::Value {
     let os = if architecture == "unknown" {
@@ -14,25 +15,26 @@ fn entry(pushed: &Pushed, media_type: &str, architecture: &str) -> serde_json::V
     } else {
         "linux"
     };
-    json!({"mediaType": media_type, "digest": pushed.digest.as_str(), "size": pushed.size,
+    json!({"mediaType": media_type, "digest": pushed.digest, "size": pushed.size,
         "platform": {"os": os, "architecture": architecture}})
 }
 
 #[tokio::test]
 async fn an_image_is_resolved_and_its_layers_are_read() {
-    let registry = Registry::start(&Options::default());
+    let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let host = registry.host();
-    let pusher = Pusher::new(&format!("http://{host}"), None);
+    let pusher = registry.pusher().unwrap().format(DOCKER);
     let layers = [noise(1, 300_000), noise(2, 10), Vec::new()];
     let pushed = pusher
-        .docker_image("team/app", Some("v1"), &config("amd64", &layers), &layers)
-        .await;
+        .image("team/app", Some("v1"), &config("amd64", &layers), &layers)
+        .await
+        .unwrap();
     let client = client(&[&host]);
     let image = reference(&format!("{host}/team/app:v1"));
     let resolved = client.resolve(&image, None, &platform("amd64")).await.unwrap();
     assert_eq!(
-        (resolved.index_digest, &resolved.manifest_digest),
-        (None, &pushed.digest)
+        (resolved.index_digest, resolved.manifest_digest.as_str()),
+        (None, pushed.digest.as_str())
     );
     assert_eq!(resolved.platform, platform("amd64"));
     assert_eq!(resolved.config.argv(), ["/bin/app", "serve"]);
@@ -60,7 +62,7 @@ async fn an_image_is_resolved_and_its_layers_are_read() {
             (&layer.digest, layer.size, layer.compression),
             (&digest(bytes), bytes.len() as u64, Compression::Gzip)
         );
-        assert_eq!(layer.diff_id, digest(&[bytes, &b"diff"[..]].concat()));
+        assert_eq!(layer.diff_id.as_str(), diff_id(bytes));
         let reader = client
             .blob(&image, None, &layer.digest, layer.size)
             .await
@@ -79,10 +81,13 @@ async fn an_image_is_resolved_and_its_layers_are_read() {
 
 #[tokio::test]
 async fn what_is_not_there_is_named() {
-    let registry = Registry::start(&Options::default());
+    let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let host = registry.host();
-    let pusher = Pusher::new(&format!("http://{host}"), None);
-    pusher.image("app", Some("v1"), &config("amd64", &[]), &[]).await;
+    let pusher = registry.pusher().unwrap();
+    pusher
+        .image("app", Some("v1"), &config("amd64", &[]), &[])
+        .await
+        .unwrap();
     let client = client(&[&host]);
     let missing = digest(b"missing");
     for text in [
@@ -109,16 +114,18 @@ async fn what_is_not_there_is_named() {
 
 #[tokio::test]
 async fn an_index_gives_the_image_of_the_platform() {
-    let registry = Registry::start(&Options::default());
+    let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let host = registry.host();
-    let pusher = Pusher::new(&format!("http://{host}"), None);
+    let pusher = registry.pusher().unwrap();
     let layers = [noise(3, 1000)];
     let arm = pusher
         .image("app", None, &config("arm64", &layers), &layers)
-        .await;
+        .await
+        .unwrap();
     let amd = pusher
         .image("app", None, &config("amd64", &layers), &layers)
-        .await;
+        .await
+        .unwrap();
     let attestation = pusher
         .image(
             "app",
@@ -126,26 +133,33 @@ async fn an_index_gives_the_image_of_the_platform() {
             &json!({"architecture": "unknown", "os": "unknown"}),
             &layers,
         )
-        .await;
-    let mut attested = entry(&attestation, OCI_IMAGE, "unknown");
+        .await
+        .unwrap();
+    let mut attested = entry(&attestation, OCI.manifest, "unknown");
     attested["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"});
     let entries = [
         attested,
-        entry(&arm, OCI_IMAGE, "arm64"),
-        entry(&amd, OCI_IMAGE, "amd64"),
+        entry(&arm, OCI.manifest, "arm64"),
+        entry(&amd, OCI.manifest, "amd64"),
     ];
     let client = client(&[&host]);
-    for (tag, media_type) in [("oci", OCI_INDEX), ("docker", DOCKER_LIST)] {
+    for (tag, media_type) in [("oci", OCI.index), ("docker", DOCKER.index)] {
         let index = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": entries});
-        let pushed = pusher.manifest("app", Some(tag), media_type, &index).await;
+        let pushed = pusher
+            .manifest("app", Some(tag), media_type, &index)
+            .await
+            .unwrap();
         let image = reference(&format!("{host}/app:{tag}"));
         let resolved = client.resolve(&image, None, &platform("amd64")).await.unwrap();
         assert_eq!(
-            (resolved.index_digest, resolved.manifest_digest),
-            (Some(pushed.digest), amd.digest.clone())
+            (
+                resolved.index_digest.as_ref().map(Digest::as_str),
+                resolved.manifest_digest.as_str()
+            ),
+            (Some(pushed.digest.as_str()), amd.digest.as_str())
         );
         let resolved = client.resolve(&image, None, &platform("arm64")).await.unwrap();
-        assert_eq!(resolved.manifest_digest, arm.digest);
+        assert_eq!(resolved.manifest_digest.as_str(), arm.digest);
         let error = client
             .resolve(&image, None, &platform("s390x"))
             .await
@@ -162,14 +176,19 @@ async fn an_index_gives_the_image_of_the_platform() {
 
 #[tokio::test]
 async fn a_single_manifest_for_another_platform_is_refused() {
-    let registry = Registry::start(&Options::default());
+    let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let host = registry.host();
-    let pusher = Pusher::new(&format!("http://{host}"), None);
-    let arm = pusher.image("app", Some("arm"), &config("arm64", &[]), &[]).await;
+    let pusher = registry.pusher().unwrap();
+    let arm = pusher
+        .image("app", Some("arm"), &config("arm64", &[]), &[])
+        .await
+        .unwrap();
     // An index that lies about its entry.
-    let index =
-        json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry(&arm, OCI_IMAGE, "amd64")]});
-    pusher.manifest("app", Some("liar"), OCI_INDEX, &index).await;
+    let index = json!({"schemaVersion": 2, "mediaType": OCI.index, "manifests": [entry(&arm, OCI.manifest, "amd64")]});
+    pusher
+        .manifest("app", Some("liar"), OCI.index, &index)
+        .await
+        .unwrap();
     let client = client(&[&host]);
     for tag in ["arm", "liar"] {
         let image = reference(&format!("{host}/app:{tag}"));

@@ -1,12 +1,12 @@
 //! Redirects carry no credentials to strangers and do not fall back to plain HTTP.
 
 use image::{Client, ErrorKind};
+use testkit::docker_registry::{DockerRegistry, Guard, Options};
+use testkit::made_up::{config, noise};
 
-use crate::pusher::{Pusher, config, digest, noise};
-use crate::registry::{Options, Registry};
 use crate::scripted::{Answer, Server};
 use crate::tls::Pki;
-use crate::{client, credentials, platform, read_all, reference, settings};
+use crate::{client, credentials, digest, platform, read_all, reference, settings};
 
 /// A registry with a password that keeps its blobs elsewhere.
 async fn redirecting(to: String) -> Server {
@@ -120,18 +120,19 @@ async fn a_registry_with_tls_may_not_redirect_to_plain_http() {
     let storage = Server::start(move |_| Answer::new(200, body.clone())).await;
     let pki = Pki::new();
     let options = Options {
-        login: Some(("u", "p")),
+        guard: Guard::password("u", "p"),
         redirect: Some(format!("http://{}", storage.host)),
         ..pki.registry()
     };
-    let registry = Registry::start(&options);
+    let registry = DockerRegistry::start(options).await.unwrap();
     let host = registry.host();
     let user = credentials("u", "p");
-    let pusher = Pusher::new(&format!("https://{host}"), Some(user.clone()));
-    pusher.blob("app", &bytes).await;
+    let pusher = registry.pusher().unwrap();
+    pusher.blob("app", &bytes).await.unwrap();
     pusher
         .blob("app", config("amd64", &[]).to_string().as_bytes())
-        .await;
+        .await
+        .unwrap();
     let image = reference(&format!("{host}/app"));
     let trusting = |insecure: &[&str]| {
         let settings = image::Settings {

@@ -2,10 +2,11 @@
 
 use image::{Client, ErrorKind, ResolveError};
 use serde_json::{Value, json};
+use testkit::made_up::config;
+use testkit::pusher::OCI;
 
-use crate::pusher::{OCI_IMAGE, OCI_INDEX, config, digest};
 use crate::scripted::{Answer, Server};
-use crate::{client, platform, reference};
+use crate::{client, digest, platform, reference};
 
 /// Serves one manifest for every tag and digest, and a configuration for every blob.
 async fn serving(media_type: &'static str, manifest: Vec<u8>, config: Vec<u8>) -> Server {
@@ -26,7 +27,7 @@ async fn refusal(server: &Server, suffix: &str) -> ResolveError {
 }
 
 fn manifest_of(config: &[u8]) -> Value {
-    json!({"schemaVersion": 2, "mediaType": OCI_IMAGE, "layers": [], "config":
+    json!({"schemaVersion": 2, "mediaType": OCI.manifest, "layers": [], "config":
         {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(config).as_str(), "size": config.len()}})
 }
 
@@ -45,7 +46,7 @@ async fn schema_1_is_refused_by_name() {
 async fn bytes_that_are_not_the_digest_are_refused() {
     let config = config("amd64", &[]).to_string().into_bytes();
     let manifest = manifest_of(&config).to_string().into_bytes();
-    let server = serving(OCI_IMAGE, manifest.clone(), config.clone()).await;
+    let server = serving(OCI.manifest, manifest.clone(), config.clone()).await;
     let error = refusal(&server, &format!("@{}", digest(b"other"))).await;
     assert!(
         matches!(&error, ResolveError::Malformed { what, .. } if what.contains("digest")),
@@ -55,7 +56,7 @@ async fn bytes_that_are_not_the_digest_are_refused() {
     let lying = manifest.clone();
     let server = Server::start(move |_| {
         Answer::new(200, lying.clone())
-            .with("content-type", OCI_IMAGE)
+            .with("content-type", OCI.manifest)
             .with("docker-content-digest", digest(b"other").as_str())
     })
     .await;
@@ -66,7 +67,7 @@ async fn bytes_that_are_not_the_digest_are_refused() {
         .unwrap()
         .replace("/srv", "/etc")
         .into_bytes();
-    let server = serving(OCI_IMAGE, manifest, forged).await;
+    let server = serving(OCI.manifest, manifest, forged).await;
     let error = refusal(&server, "").await;
     assert!(
         error.to_string().contains("its configuration has the digest"),
@@ -77,7 +78,7 @@ async fn bytes_that_are_not_the_digest_are_refused() {
 #[tokio::test]
 async fn what_is_no_image_is_refused_before_any_layer() {
     let wrong_count = config("amd64", &[vec![1]]).to_string().into_bytes();
-    let nested = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+    let nested = json!({"schemaVersion": 2, "mediaType": OCI.index, "manifests": []})
         .to_string()
         .into_bytes();
     for (media_type, body, config, kind) in [
@@ -87,14 +88,14 @@ async fn what_is_no_image_is_refused_before_any_layer() {
             vec![],
             ErrorKind::Malformed,
         ),
-        (OCI_IMAGE, vec![b' '; 5 << 20], vec![], ErrorKind::Malformed),
+        (OCI.manifest, vec![b' '; 5 << 20], vec![], ErrorKind::Malformed),
         (
-            OCI_IMAGE,
+            OCI.manifest,
             manifest_of(&wrong_count).to_string().into_bytes(),
             wrong_count,
             ErrorKind::Malformed,
         ),
-        (OCI_INDEX, nested, vec![], ErrorKind::WrongPlatform),
+        (OCI.index, nested, vec![], ErrorKind::WrongPlatform),
     ] {
         let server = serving(media_type, body, config).await;
         let error = refusal(&server, "").await;
@@ -111,15 +112,15 @@ async fn endless_nesting_ends() {
     for _ in 0..8 {
         documents.push(inner.clone());
         let entry =
-            json!({"mediaType": OCI_INDEX, "digest": digest(inner.as_bytes()).as_str(), "size": inner.len()});
-        inner = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).to_string();
+            json!({"mediaType": OCI.index, "digest": digest(inner.as_bytes()).as_str(), "size": inner.len()});
+        inner = json!({"schemaVersion": 2, "mediaType": OCI.index, "manifests": [entry]}).to_string();
     }
     let outer = inner;
     let server = Server::start(move |asked| {
         let found = documents
             .iter()
             .find(|text| asked.path.ends_with(digest(text.as_bytes()).as_str()));
-        Answer::new(200, found.unwrap_or(&outer).clone()).with("content-type", OCI_INDEX)
+        Answer::new(200, found.unwrap_or(&outer).clone()).with("content-type", OCI.index)
     })
     .await;
     let error = refusal(&server, "").await;

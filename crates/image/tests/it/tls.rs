@@ -2,9 +2,9 @@
 
 use image::{Client, ErrorKind, SettingsError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use testkit::docker_registry::{DockerRegistry, Guard, Options};
+use testkit::made_up::{config, noise};
 
-use crate::pusher::{Pusher, config, noise};
-use crate::registry::{Options, Registry};
 use crate::{client, platform, read_all, reference, settings};
 
 /// A certificate authority and a certificate for 127.0.0.1 that it signed.
@@ -44,13 +44,14 @@ impl Pki {
 #[tokio::test]
 async fn a_private_ca_works_once_it_is_given() {
     let pki = Pki::new();
-    let registry = Registry::start(&pki.registry());
+    let registry = DockerRegistry::start(pki.registry()).await.unwrap();
     let host = registry.host();
     let layers = [noise(5, 100_000)];
-    let pusher = Pusher::new(&format!("https://{host}"), None);
+    let pusher = registry.pusher().unwrap();
     pusher
         .image("app", Some("latest"), &config("amd64", &layers), &layers)
-        .await;
+        .await
+        .unwrap();
     let image = reference(&format!("{host}/app"));
 
     let error = client(&[])
@@ -83,7 +84,7 @@ async fn a_private_ca_works_once_it_is_given() {
 
 #[tokio::test]
 async fn plain_http_needs_the_list() {
-    let registry = Registry::start(&Options::default());
+    let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let host = registry.host();
     let error = client(&[])
         .resolve(&reference(&format!("{host}/app")), None, &platform("amd64"))
@@ -92,8 +93,12 @@ async fn plain_http_needs_the_list() {
     assert_eq!(error.kind(), ErrorKind::Tls, "{error}");
     assert!(error.to_string().contains("does not speak TLS"), "{error}");
     // Another port of the same host is another registry.
-    let port = if registry.port == 1 { 2 } else { 1 };
-    let other = client(&[&format!("127.0.0.1:{port}")]);
+    let other = if host == "127.0.0.1:1" {
+        "127.0.0.1:2"
+    } else {
+        "127.0.0.1:1"
+    };
+    let other = client(&[other]);
     let error = other
         .resolve(&reference(&format!("{host}/app")), None, &platform("amd64"))
         .await

@@ -58,7 +58,7 @@ impl Default for Options {
 impl House {
     /// Everything running, but the scheduler.
     pub async fn furnished(options: Options) -> Self {
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        testkit::tls();
         let dir = tempfile::tempdir().unwrap();
         let database = store::Options::Sqlite(dir.path().join("db.sqlite"));
         let store = Store::open(database, Arc::new(SystemClock)).await.unwrap();

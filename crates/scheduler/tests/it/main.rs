@@ -12,8 +12,6 @@ mod fixture;
 mod flag;
 mod instance;
 mod log;
-mod pusher;
 mod recovery;
-mod registry;
 mod route;
 mod staging;

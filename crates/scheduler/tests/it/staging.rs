@@ -7,23 +7,23 @@ use image::Credentials;
 use scheduler::OwnRegistry;
 use serde_json::{Value, json};
 use store::{build, droplet, new_guid, package};
+use testkit::docker_registry::{DockerRegistry, Guard};
+use testkit::made_up::{config, noise};
 
 use crate::fixture::{House, Options};
-use crate::pusher::{Pusher, config, noise};
-use crate::registry::Registry;
 
 const LOGIN: (&str, &str) = ("shopper", "s3cret-password");
 
 /// A house in which one app is about to be staged.
 struct Yard {
     house: House,
-    registry: Registry,
+    registry: DockerRegistry,
     app: String,
 }
 
 impl Yard {
-    async fn new(login: Option<(&str, &str)>) -> Self {
-        let registry = Registry::start(login);
+    async fn new(guard: &Guard) -> Self {
+        let registry = DockerRegistry::start(guard).await.unwrap();
         let house = House::furnished(Options {
             insecure: vec![registry.host()],
             ..Options::default()
@@ -35,12 +35,8 @@ impl Yard {
     }
 
     async fn push(&self, name: &str, config: &Value, layers: &[Vec<u8>]) {
-        let login = Credentials {
-            username: LOGIN.0.to_owned(),
-            password: LOGIN.1.to_owned(),
-        };
-        let pusher = Pusher::new(&format!("http://{}", self.registry.host()), login);
-        pusher.image(name, "1", config, layers).await;
+        let pusher = self.registry.pusher().unwrap();
+        pusher.image(name, Some("1"), config, layers).await.unwrap();
     }
 
     fn image(&self, name: &str) -> String {
@@ -115,7 +111,7 @@ impl Yard {
 
 #[tokio::test]
 async fn an_image_becomes_a_droplet_and_the_log_tells_how() {
-    let mut yard = Yard::new(None).await;
+    let mut yard = Yard::new(&Guard::Open).await;
     let layers = [noise(1, 1000), noise(2, 2000)];
     yard.push("shop", &config("amd64", &layers), &layers).await;
     yard.house.start_scheduler();
@@ -153,7 +149,7 @@ async fn an_image_becomes_a_droplet_and_the_log_tells_how() {
 
 #[tokio::test]
 async fn a_build_left_over_from_a_kill_is_staged_again() {
-    let mut yard = Yard::new(None).await;
+    let mut yard = Yard::new(&Guard::Open).await;
     let layers = [noise(1, 10)];
     yard.push("shop", &config("amd64", &layers), &layers).await;
     let build = yard.ask(&yard.image("shop:1"), None).await;
@@ -173,7 +169,7 @@ async fn a_build_left_over_from_a_kill_is_staged_again() {
 
 #[tokio::test]
 async fn what_cannot_be_staged_says_why_and_what_to_do() {
-    let mut yard = Yard::new(None).await;
+    let mut yard = Yard::new(&Guard::Open).await;
     yard.house.start_scheduler();
     let missing = yard.ask(&yard.image("missing:1"), None).await;
     let error = yard.error(&missing).await;
@@ -216,7 +212,7 @@ async fn what_cannot_be_staged_says_why_and_what_to_do() {
 
 #[tokio::test]
 async fn an_image_larger_than_the_disk_quota_is_refused_with_both_numbers() {
-    let mut yard = Yard::new(None).await;
+    let mut yard = Yard::new(&Guard::Open).await;
     yard.house.start_scheduler();
     let tx = yard.house.store.write().await.unwrap();
     let web = tx.get::<store::process::Entity>(&yard.app).await.unwrap();
@@ -234,7 +230,7 @@ async fn an_image_larger_than_the_disk_quota_is_refused_with_both_numbers() {
 
 #[tokio::test]
 async fn a_private_image_needs_the_credentials_of_its_package() {
-    let mut yard = Yard::new(Some(LOGIN)).await;
+    let mut yard = Yard::new(&Guard::password(LOGIN.0, LOGIN.1)).await;
     yard.house.start_scheduler();
     let layers = [noise(1, 10)];
     yard.push("shop", &config("amd64", &layers), &layers).await;
@@ -259,7 +255,7 @@ async fn a_private_image_needs_the_credentials_of_its_package() {
 
 #[tokio::test]
 async fn the_own_registry_needs_no_credentials_and_none_are_kept() {
-    let mut yard = Yard::new(Some(LOGIN)).await;
+    let mut yard = Yard::new(&Guard::password(LOGIN.0, LOGIN.1)).await;
     yard.house.options.own_registry = Some(OwnRegistry {
         host: yard.registry.host(),
         credentials: Arc::new(|space| {
@@ -279,7 +275,7 @@ async fn the_own_registry_needs_no_credentials_and_none_are_kept() {
 
 #[tokio::test]
 async fn a_registry_that_never_answers_does_not_hold_up_the_others() {
-    let mut yard = Yard::new(None).await;
+    let mut yard = Yard::new(&Guard::Open).await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_host = silent.local_addr().unwrap().to_string();
     yard.house.options.insecure.push(silent_host.clone());
