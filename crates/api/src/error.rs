@@ -42,6 +42,11 @@ impl ApiError {
         Self::one(StatusCode::NOT_FOUND, 10000, "CF-NotFound", "Unknown request")
     }
 
+    /// 404 for what Cloud Foundry has and this platform has not.
+    pub(crate) fn not_served(detail: &str) -> Self {
+        Self::one(StatusCode::NOT_FOUND, 10000, "CF-NotFound", detail)
+    }
+
     /// 404 `X not found`: missing, or hidden from the caller.
     pub fn not_found(noun: &str) -> Self {
         Self::one(

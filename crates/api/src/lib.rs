@@ -36,6 +36,7 @@ pub mod root;
 pub mod route;
 mod route_rules;
 pub mod space;
+mod unserved;
 pub mod user;
 
 use std::ops::Deref;
@@ -52,7 +53,6 @@ use wire::LogSink;
 use wire::v1::cell_client::CellClient;
 
 use crate::endpoint::Endpoint;
-use crate::error::ApiError;
 
 /// What the API is told at start.
 #[derive(Debug, Clone)]
@@ -150,8 +150,8 @@ pub fn endpoints() -> Vec<Endpoint> {
 /// The API as a router.
 pub fn router(state: State) -> Router {
     endpoint::router(endpoints())
-        .fallback(async || ApiError::unknown_request())
-        .method_not_allowed_fallback(async || ApiError::unknown_request())
+        .fallback(unserved::answer)
+        .method_not_allowed_fallback(unserved::answer)
         .layer(middleware::from_fn(request_id))
         .with_state(state)
 }

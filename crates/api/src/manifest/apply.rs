@@ -20,6 +20,9 @@ use crate::{
     State, destination as destinations, domain as domains, event, flag, job, notice, route as routes,
 };
 
+const NO_IMAGE: &str = "No image is given. Source code is not built by this platform: build an image of the app and push \
+                        it with --docker-image (-o), or name it as docker.image in the manifest";
+
 pub(super) async fn apply(
     Extract(state): Extract<State>,
     caller: Caller,
@@ -99,6 +102,9 @@ pub(super) async fn check(tx: &Tx, space: &space::Model, wishes: &[AppWish]) -> 
                 }
                 _ => {}
             }
+        } else if wish.docker.is_none() && wish.lifecycle.as_deref() != Some(DOCKER) {
+            // A buildpack app could be made, but nothing would ever run in it: told before it is there.
+            tell(NO_IMAGE.to_owned());
         }
     }
     if problems.is_empty() {

@@ -66,6 +66,21 @@ async fn push_goes_through_to_the_build() {
     build(&world, guid).await;
 }
 
+#[tokio::test]
+async fn source_code_is_refused_before_an_app_is_made() {
+    let world = World::new().await;
+    let body: Value = "---\napplications:\n- name: source\n  default-route: true\n".into();
+    let reply = world.post(Who::Developer, MANIFEST, body).await;
+    reply.refused(
+        422,
+        10008,
+        "For application 'source': No image is given. Source code is not built by this platform: build an image of \
+         the app and push it with --docker-image (-o), or name it as docker.image in the manifest",
+    );
+    let apps = world.get(Who::Developer, "/v3/apps?names=source").await;
+    assert!(apps.guids().is_empty());
+}
+
 /// The part of a push that follows its manifest.
 async fn build(world: &World, guid: &str) {
     let data = json!({"image": "registry.example.org/new:1", "username": "robot", "password": "pa55"});

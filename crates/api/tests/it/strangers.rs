@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::table::{Gets, PUBLIC, Row, rows};
 use crate::world::{Reply, Who, World, token, token_with};
@@ -174,4 +174,24 @@ async fn discovery_needs_no_token_and_nothing_else_is_served() {
         let reply = world.send(None, method, path, None).await;
         reply.refused(404, 10000, "Unknown request");
     }
+}
+
+#[tokio::test]
+async fn what_is_not_served_is_named() {
+    let world = World::new().await;
+    let source = world.send(None, "POST", "/v3/resource_matches", None).await;
+    assert_eq!(
+        (source.status.as_u16(), &source.json["errors"][0]["code"]),
+        (404, &json!(10000))
+    );
+    assert!(
+        source.text.contains("Source code is not built"),
+        "{}",
+        source.text
+    );
+    let policies = world
+        .send(None, "GET", "/networking/v1/external/policies", None)
+        .await;
+    assert_eq!(policies.status, 406);
+    assert!(policies.json["error"].is_string(), "{}", policies.text);
 }
