@@ -216,9 +216,7 @@ async fn create(
         org_guid: org.map(str::to_owned),
     };
     let taken = |error| match error {
-        StoreError::Conflict { .. } => {
-            ApiError::unprocessable(format!("The domain name \"{name}\" is already in use"))
-        }
+        StoreError::Conflict { .. } => in_use(&name),
         other => other.into(),
     };
     let row = tx.insert::<domain::Entity>(row).await.map_err(taken)?;
@@ -245,7 +243,10 @@ async fn check_name(state: &State, tx: &Tx, name: &str, org: Option<&str>) -> Re
             && l.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
             && !l.starts_with('-')
     };
-    if name.len() > 253 || !name.contains('.') || !name.split('.').all(label) {
+    // A last label of digits would make an address of it, and addresses are looked up before names.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    let numeric = last.chars().all(|c| c.is_ascii_digit());
+    if name.len() > 253 || !name.contains('.') || !name.split('.').all(label) || numeric {
         return Err(ApiError::unprocessable(
             "Name does not comply with RFC 1035 standards",
         ));
@@ -257,7 +258,11 @@ async fn check_name(state: &State, tx: &Tx, name: &str, org: Option<&str>) -> Re
             "The domain name \"{name}\" is reserved for the platform"
         )));
     }
-    for row in tx.all(Query::<domain::Entity>::new()).await? {
+    let rows = tx.all(Query::<domain::Entity>::new()).await?;
+    if rows.iter().any(|row| row.name == name) {
+        return Err(in_use(name));
+    }
+    for row in rows {
         overlap(name, org, &row)?;
         let Some(host) = name.strip_suffix(&format!(".{}", row.name)) else {
             continue;
@@ -274,6 +279,10 @@ async fn check_name(state: &State, tx: &Tx, name: &str, org: Option<&str>) -> Re
     Ok(())
 }
 
+fn in_use(name: &str) -> ApiError {
+    ApiError::unprocessable(format!("The domain name \"{name}\" is already in use"))
+}
+
 /// Whether a name is a subdomain of another.
 fn below(name: &str, other: &str) -> bool {
     name.strip_suffix(other).is_some_and(|head| head.ends_with('.'))
@@ -283,6 +292,12 @@ fn below(name: &str, other: &str) -> bool {
 /// would take names it may want. Below a shared domain there is room for all.
 fn overlap(name: &str, org: Option<&str>, row: &domain::Model) -> Result<(), ApiError> {
     let foreign = row.org_guid.as_deref() != org;
+    if foreign && row.org_guid.is_some() && below(&row.name, name) {
+        // Whose domain it is, and what it is called, is not for everybody.
+        return Err(ApiError::unprocessable(format!(
+            "The domain name \"{name}\" cannot be created because a domain below it belongs to another organization"
+        )));
+    }
     if foreign && (below(&row.name, name) || row.org_guid.is_some() && below(name, &row.name)) {
         return Err(ApiError::unprocessable(format!(
             "The domain name \"{name}\" cannot be created because \"{}\" is already reserved by another domain",

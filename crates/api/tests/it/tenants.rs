@@ -198,7 +198,7 @@ async fn domains_of_others_cannot_be_answered_for() {
         ),
         (
             "example.net",
-            "The domain name \"example.net\" cannot be created because \"private-2.example.net\" is already reserved by another domain",
+            "The domain name \"example.net\" cannot be created because a domain below it belongs to another organization",
         ),
         (
             "shop-2.apps.example.org",
@@ -216,6 +216,7 @@ async fn domains_of_others_cannot_be_answered_for() {
             "bad_name.example.net",
             "Name does not comply with RFC 1035 standards",
         ),
+        ("10.0.0.1", "Name does not comply with RFC 1035 standards"),
         (
             "sub.private-2.example.net",
             "The domain name \"sub.private-2.example.net\" cannot be created because \"private-2.example.net\" is already reserved by another domain",
