@@ -24,6 +24,8 @@ use crate::present::{MetadataOf, clear_metadata, link, time, write_metadata};
 
 /// The origin of the platform's own users.
 const OWN_ORIGIN: &str = "uaa";
+/// The user every installation has; the identity server makes it.
+const OPERATOR: &str = "admin";
 
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -251,6 +253,11 @@ async fn delete(
     };
     let row = row.ok_or_else(|| ApiError::not_found("User"))?;
     caller.demand_admin()?;
+    if row.origin == OWN_ORIGIN && row.username == OPERATOR {
+        return Err(ApiError::unprocessable(
+            "The user admin belongs to the platform and cannot be deleted: nobody could operate it any more",
+        ));
+    }
     if row.origin.is_empty() {
         tx.delete::<Entity>(&guid).await?;
     } else {

@@ -17,6 +17,7 @@ use crate::account::{ORIGIN, USER_SCOPES, by_guid, by_name, column, words};
 use crate::bearer::Bearer;
 use crate::error::UaaError;
 use crate::filter::{self, Term};
+use crate::seed::ADMIN;
 
 const READ: &[&str] = &["scim.read", "scim.write", "uaa.admin"];
 const WRITE: &[&str] = &["scim.write", "uaa.admin"];
@@ -153,6 +154,11 @@ pub(crate) async fn delete(
     let tx = uaa.store.write().await?;
     let row = by_guid(&tx, &id).await?;
     let row = row.ok_or_else(|| UaaError::no_such_user(&id))?;
+    if row.username == ADMIN && row.origin == ORIGIN {
+        return Err(UaaError::invalid_user(
+            "The user admin belongs to the platform and cannot be deleted: nobody could operate it any more",
+        ));
+    }
     tx.delete::<Entity>(&id).await?;
     tx.commit().await?;
     info!(user = %id, by = %bearer.claims.sub, "user deleted");

@@ -98,6 +98,19 @@ async fn removing_a_user_ends_its_tokens() {
 }
 
 #[tokio::test]
+async fn the_operator_cannot_be_removed() {
+    let server = Server::start().await;
+    let admin = server.admin().await;
+    let filter = "/Users?filter=userName+eq+%22admin%22";
+    let (_, found) = server.call(Method::GET, filter, &admin, None).await;
+    let path = format!("/Users/{}", found["resources"][0]["id"].as_str().unwrap());
+    let answer = server.call(Method::DELETE, &path, &admin, None).await;
+    refused(&answer, 400, "invalid_scim_resource", "cannot be deleted");
+    assert_eq!(server.call(Method::GET, &path, &admin, None).await.0, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn impossible_users_are_refused() {
     let server = Server::start().await;
     let admin = server.admin().await;
