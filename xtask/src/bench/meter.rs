@@ -71,9 +71,34 @@ pub struct Meter {
 #[derive(Debug)]
 pub struct Reading {
     at: Instant,
-    cpu: Duration,
+    parts: Parts,
     all: Duration,
     machine: Duration,
+}
+
+/// CPU time by who used it.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    /// Clients and scripts.
+    pub driver: Duration,
+    /// The platform's process, or the peers' servers.
+    pub servers: Duration,
+    /// Containers, with their shims.
+    pub containers: Duration,
+}
+
+impl Parts {
+    fn total(self) -> Duration {
+        self.driver + self.servers + self.containers
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            driver: self.driver.saturating_sub(earlier.driver),
+            servers: self.servers.saturating_sub(earlier.servers),
+            containers: self.containers.saturating_sub(earlier.containers),
+        }
+    }
 }
 
 /// What passed since a reading.
@@ -83,6 +108,8 @@ pub struct Spent {
     pub wall: Duration,
     /// CPU time of those that count.
     pub cpu: Duration,
+    /// The same by who used it.
+    pub parts: Parts,
     others_percent: Option<f64>,
 }
 
@@ -180,14 +207,19 @@ impl Meter {
         let driver = self.used(Place::Driver).saturating_sub(own);
         let (Who::Ours(tag) | Who::Peer(tag)) = who;
         let made = self.tagged(tag);
-        let cpu = match who {
-            Who::Ours(_) => driver + self.used(Place::Ours) + made,
-            Who::Peer(_) => driver + self.used(Place::Peer) + usage(&self.root().join("apps")),
+        let (servers, containers) = match who {
+            Who::Ours(_) => (self.used(Place::Ours), made),
+            Who::Peer(_) => (self.used(Place::Peer), usage(&self.root().join("apps"))),
+        };
+        let parts = Parts {
+            driver,
+            servers,
+            containers,
         };
         let all = usage(&self.root()) + made;
         Reading {
             at: Instant::now(),
-            cpu,
+            parts,
             all,
             machine: machine_busy(),
         }
@@ -200,9 +232,11 @@ impl Meter {
         let cores = u32::try_from(process::cpus()).unwrap_or(1);
         let others = (now.machine - reading.machine).saturating_sub(now.all.saturating_sub(reading.all));
         let share = others.as_secs_f64() / (wall * cores).as_secs_f64() * 100.0;
+        let parts = now.parts.since(reading.parts);
         Spent {
             wall,
-            cpu: now.cpu.saturating_sub(reading.cpu),
+            cpu: parts.total(),
+            parts,
             others_percent: (wall >= LONG_ENOUGH).then_some(share),
         }
     }

@@ -118,7 +118,10 @@ impl Ours {
         if app != RESIDENT {
             cf.run(&["delete", app, "-f", "-r"]).await?;
         }
-        Ok(side(first, command, &spent))
+        Ok(side(first, command, &spent)
+            .with("client_cpu_ms", millis(spent.parts.driver))
+            .with("platform_cpu_ms", millis(spent.parts.servers))
+            .with("container_cpu_ms", millis(spent.parts.containers)))
     }
 
     /// The bundle the platform wrote for the resident app.
