@@ -40,6 +40,13 @@ pub(crate) async fn insert(
     let (space, domain) = (draft.space, draft.domain);
     let host = draft.host.to_lowercase();
     check_host(&host, domain)?;
+    if host == "*" && domain.org_guid.is_none() && !caller.identity.is_admin() {
+        // It would answer for every name on the domain that is nobody's yet, and for others' while they are stopped.
+        return Err(ApiError::unprocessable(
+            "You do not have sufficient permissions to create a route with a wildcard host on a domain not scoped to \
+             an organization.",
+        ));
+    }
     check_path(&draft.path)?;
     reserved(state, &host, domain)?;
     no_domain(tx, &host, domain).await?;

@@ -160,6 +160,43 @@ async fn a_host_belongs_to_the_space_that_has_it() {
 }
 
 #[tokio::test]
+async fn a_shared_domain_is_nobodys_as_a_whole() {
+    let world = World::new().await;
+    let shared = world
+        .get(Who::Developer, "/v3/domains?names=apps.example.org")
+        .await;
+    let route = |host: &str, domain: &str| {
+        json!({"host": host, "relationships": {
+            "space": {"data": {"guid": "space-1"}}, "domain": {"data": {"guid": domain}},
+        }})
+    };
+    let everything = route("*", shared.guids()[0]);
+    let refused = world.post(Who::Developer, "/v3/routes", everything.clone()).await;
+    refused.refused(
+        422,
+        10008,
+        "You do not have sufficient permissions to create a route with a wildcard host on a domain not scoped to an \
+         organization.",
+    );
+    let by_manifest = "---\napplications:\n- name: shop-1\n  docker: {image: x}\n  routes: [{route: '*.apps.example.org'}]\n";
+    let accepted = world
+        .post(
+            Who::Developer,
+            "/v3/spaces/space-1/actions/apply_manifest",
+            by_manifest.into(),
+        )
+        .await;
+    let job = world.job(Who::Developer, &accepted).await;
+    assert_eq!(job["state"], "FAILED", "{job}");
+    // On the organization's own domain it is the organization's to decide.
+    world
+        .post(Who::Developer, "/v3/routes", route("*", "domain-1"))
+        .await
+        .ok(201);
+    world.post(Who::Admin, "/v3/routes", everything).await.ok(201);
+}
+
+#[tokio::test]
 async fn a_manifest_cannot_take_a_neighbours_route() {
     let world = World::new().await;
     let manifest =
