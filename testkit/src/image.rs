@@ -205,3 +205,40 @@ pub struct Destination<'a> {
     /// User name and password, if the registry wants them.
     pub login: Option<(&'a str, &'a str)>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Destination, Image};
+    use crate::docker_registry::{DockerRegistry, Guard};
+
+    #[tokio::test]
+    async fn an_image_is_pushed_by_those_who_may() -> anyhow::Result<()> {
+        let registry = DockerRegistry::start(&Guard::password("bob", "secret")).await?;
+        let image = Image::of_busybox(json!({"Cmd": ["/bin/sh"]}))?;
+        let host = registry.host();
+        let to = |login| Destination {
+            registry: &host,
+            repository: "team/app",
+            tag: "1",
+            login,
+        };
+        let refusal = image.push(&to(None)).await.map_err(|error| error.to_string());
+        anyhow::ensure!(
+            matches!(&refusal, Err(text) if text.starts_with("upload refused: 401")),
+            "{refusal:?}"
+        );
+        let digest = image.push(&to(Some(("bob", "secret")))).await?;
+        let manifest = format!("http://{host}/v2/team/app/manifests/{digest}");
+        let kept = reqwest::Client::builder().no_proxy().build()?.get(manifest);
+        let kept = kept
+            .basic_auth("bob", Some("secret"))
+            .header("accept", crate::pusher::OCI.manifest)
+            .send()
+            .await?;
+        anyhow::ensure!(kept.status() == 200, "{kept:?}");
+        anyhow::ensure!(crate::image::digest(&kept.bytes().await?) == digest);
+        Ok(())
+    }
+}
