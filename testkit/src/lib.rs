@@ -12,6 +12,7 @@ pub mod image;
 pub mod leaks;
 pub mod made_up;
 pub mod platform;
+pub mod ports;
 pub mod pusher;
 pub mod wait;
 

@@ -1,13 +1,12 @@
 //! A platform in a process of its own, on free ports and a data directory of its own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::{leaks, wait};
+use crate::{leaks, ports, wait};
 
 /// Password of the user admin in every test platform.
 pub const PASSWORD: &str = "correct horse battery staple";
@@ -34,21 +33,12 @@ impl Platform {
     pub async fn start(extra: &[&str]) -> anyhow::Result<Self> {
         // Short: sockets live below it.
         let dir = tempfile::Builder::new().prefix("slw").tempdir_in("/tmp")?;
-        let sockets: Vec<TcpListener> = (0..3)
-            .map(|_| TcpListener::bind("127.0.0.1:0"))
-            .collect::<Result<_, _>>()?;
-        let ports: Vec<String> = sockets
-            .iter()
-            .map(|s| s.local_addr().map(|a| a.to_string()))
-            .collect::<Result<_, _>>()?;
-        drop(sockets);
-        let [api, router, registry] = ports.as_slice() else {
-            anyhow::bail!("three ports")
-        };
+        let address = || Ok::<_, anyhow::Error>(format!("127.0.0.1:{}", ports::free()?));
+        let (api, router, registry) = (address()?, address()?, address()?);
         let mut args: Vec<String> = [
-            ("--api-listen", api),
-            ("--http-listen", router),
-            ("--registry-listen", registry),
+            ("--api-listen", &api),
+            ("--http-listen", &router),
+            ("--registry-listen", &registry),
         ]
         .iter()
         .flat_map(|(flag, value)| [(*flag).to_owned(), (*value).clone()])
@@ -56,8 +46,8 @@ impl Platform {
         args.extend(extra.iter().map(|arg| (*arg).to_owned()));
         let mut platform = Self {
             api: format!("http://{api}"),
-            router: router.clone(),
-            registry: registry.clone(),
+            router,
+            registry,
             args,
             dir,
             child: None,

@@ -64,12 +64,28 @@ pub(crate) struct Index {
     pub(crate) pins: HashMap<Digest, u64>,
 }
 
+/// Looks at a lock that is taken, and the pause between them.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Keeps layers from being collected until dropped, whether they are here yet or not.
 #[derive(Debug)]
 #[must_use = "the layers are kept only while this lives"]
 pub struct Pin {
     store: LayerStore,
     layers: Vec<Digest>,
+}
+
+/// Takes the store's lock. A process that died a moment ago may have left a child between fork and exec, which holds
+/// the lock until then: so a lock that is taken gets a little time.
+fn take(lock: &File, dir: &Path, path: &Path) -> Result<(), StoreError> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            result => return result.map_err(failed("lock", path)),
+        }
+    }
+    Err(StoreError::Busy { dir: dir.to_owned() })
 }
 
 impl LayerStore {
@@ -89,10 +105,7 @@ impl LayerStore {
         }
         let lock_path = dir.join("lock");
         let lock = File::create(&lock_path).map_err(failed("create", &lock_path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(StoreError::Busy { dir: dir.to_owned() }),
-            result => result.map_err(failed("lock", &lock_path))?,
-        }
+        take(&lock, dir, &lock_path)?;
         let boot = boot_id().map_err(failed("read the boot id for", dir))?;
         let layers = sweep(dir, &boot)?;
         let index = Mutex::new(Index {

@@ -138,7 +138,7 @@ async fn a_deleted_app_leaves_nothing_behind() {
 #[tokio::test]
 async fn instances_of_a_lost_cell_move_and_its_containers_end_when_it_returns() {
     let mut house = House::furnished(Options {
-        cell_lease: Duration::from_millis(300),
+        cell_lease: Duration::from_millis(1500),
         ..Options::default()
     })
     .await;
