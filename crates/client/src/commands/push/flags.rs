@@ -78,6 +78,10 @@ pub const FLAGS: &[Flag] = &[
         "Do not print values of env variables (they never are)",
     ),
     Flag::text("lifecycle", "", "App lifecycle; only docker"),
+    Flag::text("path", "p", "Refused: source code is not built here"),
+    Flag::text("buildpack", "b", "Refused: source code is not built here"),
+    Flag::text("stack", "s", "Refused: source code is not built here"),
+    Flag::text("droplet", "", "Refused: source code is not built here"),
     deployment::STRATEGY,
     deployment::MAX_IN_FLIGHT,
 ];
@@ -181,8 +185,16 @@ fn carry(plan: &mut Plan, scale: &Scale) -> Result<()> {
     Ok(())
 }
 
+/// Flags of `cf push` that are of use for source code only.
+const SOURCE: [&str; 4] = ["path", "buildpack", "stack", "droplet"];
+
 fn check(args: &Args) -> Result<()> {
     let usage = |text: String| Err(Error::Usage(text));
+    if let Some(flag) = SOURCE.into_iter().find(|flag| args.has(flag)) {
+        return usage(format!(
+            "--{flag}: source code is not built here; build an image of it and push that with --docker-image (-o)"
+        ));
+    }
     let exclusive = |flags: &str| {
         usage(format!(
             "The following arguments cannot be used together: {flags}"
@@ -255,6 +267,8 @@ mod tests {
             ("a --max-in-flight 2", "'--max-in-flight' and '--strategy'"),
             ("a --strategy rolling -m 12Q", "Byte quantity"),
             ("a --lifecycle buildpack", "only docker"),
+            ("a -p .", "--path: source code is not built here"),
+            ("a -o i -b ruby", "--buildpack: source code is not built here"),
         ] {
             let error = read(line).unwrap_err().to_string();
             assert!(
