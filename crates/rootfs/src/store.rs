@@ -65,7 +65,7 @@ pub(crate) struct Index {
 }
 
 /// Looks at a lock that is taken, and the pause between them.
-const LOCK_TRIES: u32 = 20;
+const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Keeps layers from being collected until dropped, whether they are here yet or not.
