@@ -29,7 +29,25 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
         bytes
     };
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(ApiError::parse)?;
+    // PostgreSQL keeps no text with NUL; refused for every database alike.
+    if has_nul(&value) {
+        return Err(ApiError::unprocessable(
+            "A NUL character is not allowed in a text",
+        ));
+    }
     serde_json::from_value(value).map_err(|error| ApiError::unprocessable(explain(&error.to_string())))
+}
+
+fn has_nul(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(map) => map
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 fn explain(message: &str) -> String {
@@ -104,6 +122,10 @@ mod tests {
         for (body, expected) in [
             (r#"{"name":"a","x":1}"#, "Unknown field(s): 'x'"),
             ("", "Name can't be blank"),
+            (
+                r#"{"name":"a\u0000"}"#,
+                "A NUL character is not allowed in a text",
+            ),
             (
                 "{",
                 "Request invalid due to parse error: EOF while parsing an object at line 1 column 1",

@@ -65,6 +65,13 @@ impl ListQuery {
 
     /// Refuses parameters that are neither common to all lists nor in `known`.
     pub fn allow(self, known: &[&str]) -> Result<Self, ApiError> {
+        if self
+            .pairs
+            .iter()
+            .any(|(key, value)| key.contains('\0') || value.contains('\0'))
+        {
+            return Err(ApiError::bad_query("a NUL character is not allowed"));
+        }
         let base = |key: &str| {
             key.split_once('[')
                 .map_or(key.to_owned(), |(base, _)| base.to_owned())
@@ -359,6 +366,11 @@ mod tests {
                 .next()
                 .unwrap()
                 .contains("Unknown query parameter(s): 'nam'. Valid parameters are:")
+        );
+        assert!(
+            ListQuery::parse("/v3/apps", "names=%00")
+                .allow(&["names"])
+                .is_err()
         );
         assert!(
             ListQuery::parse("/v3/apps", "names=x&created_ats[gt]=2026-01-01T00:00:00Z")
