@@ -204,7 +204,8 @@ async fn isolation_segment(
     ))
 }
 
-fn check_name(name: &str) -> Result<(), ApiError> {
+/// Refuses names of organizations and spaces that the reference refuses.
+pub(crate) fn check_name(name: &str) -> Result<(), ApiError> {
     let printable = name.chars().all(|c| !c.is_control());
     match name.chars().count() {
         0 => Err(ApiError::unprocessable(

@@ -14,6 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::ApiError;
 use crate::event::{self, Target};
 use crate::list::ListQuery;
+use crate::org::check_name;
 use crate::present::{MetadataOf, action, link, time, to_one, with_included, write_metadata};
 use crate::{State, job};
 
@@ -284,19 +285,6 @@ async fn update_ssh(
 
 fn present_ssh(row: &space::Model) -> Value {
     json!({"name": "ssh", "description": "Enable SSHing into apps in the space.", "enabled": row.ssh_allowed})
-}
-
-fn check_name(name: &str) -> Result<(), ApiError> {
-    match name.chars().count() {
-        0 => Err(ApiError::unprocessable(
-            "Name is too short (minimum is 1 character)",
-        )),
-        1..=255 if name.chars().all(|c| !c.is_control()) => Ok(()),
-        1..=255 => Err(ApiError::unprocessable("Name is invalid")),
-        _ => Err(ApiError::unprocessable(
-            "Name is too long (maximum is 255 characters)",
-        )),
-    }
 }
 
 fn taken(error: StoreError) -> ApiError {
