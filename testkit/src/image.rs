@@ -183,12 +183,20 @@ impl Image {
     /// # Errors
     /// When the registry refuses.
     pub async fn push(&self, to: &Destination<'_>) -> anyhow::Result<String> {
+        let pusher = Pusher::new(&format!("http://{}", to.registry), to.login)?;
+        self.push_by(&pusher, to.repository, to.tag).await
+    }
+
+    /// Pushes by a pusher that knows the way, and gives the manifest's digest.
+    ///
+    /// # Errors
+    /// When the registry refuses.
+    pub async fn push_by(&self, pusher: &Pusher, repository: &str, tag: &str) -> anyhow::Result<String> {
         let config = json!({
             "architecture": self.architecture, "os": "linux", "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": self.diff_ids},
         });
-        let pusher = Pusher::new(&format!("http://{}", to.registry), to.login)?;
-        let pushed = pusher.image(to.repository, Some(to.tag), &config, &self.blobs);
+        let pushed = pusher.image(repository, Some(tag), &config, &self.blobs);
         Ok(pushed.await?.digest)
     }
 }

@@ -11,6 +11,7 @@ pub mod docker_registry;
 pub mod image;
 pub mod leaks;
 pub mod made_up;
+pub mod pki;
 pub mod platform;
 pub mod ports;
 pub mod pusher;

@@ -71,6 +71,11 @@ impl Platform {
         self.dir.path()
     }
 
+    /// Adds arguments for the next start.
+    pub fn add_args(&mut self, more: &[&str]) {
+        self.args.extend(more.iter().map(|arg| (*arg).to_owned()));
+    }
+
     /// Process id of the platform.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -79,7 +79,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("argon2", &["auth"]),
     ("axum", &["uaa", "api", "logs", "registry", "slipway"]),
     ("indicatif", &["client"]),
-    ("rcgen", &["slipway"]),
+    ("rcgen", &["slipway", "testkit"]),
 ];
 
 /// What `planner` must not reach, even through others: it decides from what it is given.

@@ -1,6 +1,9 @@
 //! Images behind a password, and registries with a certificate of their own authority.
 
-use testkit::docker_registry::Guard;
+use testkit::cf::Cf;
+use testkit::docker_registry::{DockerRegistry, Guard};
+use testkit::pki::Pki;
+use testkit::platform::Platform;
 
 use crate::world::{World, demand, host, probe};
 
@@ -59,4 +62,28 @@ async fn the_password_opens_and_never_shows() -> anyhow::Result<()> {
         "it is in the database in clear"
     );
     world.end()
+}
+
+#[tokio::test]
+async fn a_registry_of_a_private_authority() -> anyhow::Result<()> {
+    let pki = Pki::new()?;
+    let registry = DockerRegistry::start(pki.registry()).await?;
+    probe()?.push_by(&registry.pusher()?, "team/tls", "1").await?;
+    let image = format!("{}/team/tls:1", registry.host());
+    let mut platform = Platform::start(&[]).await?;
+    let cf = Cf::built_in(platform.scratch())?;
+    cf.at_home(&platform.api, "acme", "dev").await?;
+    cf.run(&["enable-feature-flag", "diego_docker"]).await?;
+    let push = ["push", "t", "--docker-image", &image, "-m", "64M"];
+    let text = cf.fail(&push).await?;
+    for part in [registry.host().as_str(), "--registry-ca", "--insecure-registry"] {
+        demand(&text, part)?;
+    }
+    let file = platform.scratch().join("ca.pem");
+    std::fs::write(&file, &pki.ca)?;
+    platform.terminate().await?;
+    platform.add_args(&["--registry-ca", &file.to_string_lossy()]);
+    platform.up().await?;
+    cf.run(&push).await?;
+    platform.down()
 }

@@ -3,9 +3,9 @@
 use image::{Client, ErrorKind};
 use testkit::docker_registry::{DockerRegistry, Guard, Options};
 use testkit::made_up::{config, noise};
+use testkit::pki::Pki;
 
 use crate::scripted::{Answer, Server};
-use crate::tls::Pki;
 use crate::{client, credentials, digest, platform, read_all, reference, settings};
 
 /// A registry with a password that keeps its blobs elsewhere.
@@ -118,7 +118,7 @@ async fn a_registry_with_tls_may_not_redirect_to_plain_http() {
     let bytes = noise(7, 5000);
     let body = bytes.clone();
     let storage = Server::start(move |_| Answer::new(200, body.clone())).await;
-    let pki = Pki::new();
+    let pki = Pki::new().unwrap();
     let options = Options {
         guard: Guard::password("u", "p"),
         redirect: Some(format!("http://{}", storage.host)),

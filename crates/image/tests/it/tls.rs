@@ -1,49 +1,15 @@
 //! Private certificate authorities, the insecure list, and what users are told.
 
 use image::{Client, ErrorKind, SettingsError};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use testkit::docker_registry::{DockerRegistry, Guard, Options};
+use testkit::docker_registry::{DockerRegistry, Guard};
 use testkit::made_up::{config, noise};
+use testkit::pki::Pki;
 
 use crate::{client, platform, read_all, reference, settings};
 
-/// A certificate authority and a certificate for 127.0.0.1 that it signed.
-pub struct Pki {
-    pub ca: String,
-    pub certificate: String,
-    pub key: String,
-}
-
-impl Pki {
-    pub fn new() -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = params.self_signed(&ca_key).unwrap();
-        let issuer = Issuer::new(params, ca_key);
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(vec!["127.0.0.1".to_owned()])
-            .unwrap()
-            .signed_by(&key, &issuer)
-            .unwrap();
-        Self {
-            ca: ca.pem(),
-            certificate: leaf.pem(),
-            key: key.serialize_pem(),
-        }
-    }
-
-    pub fn registry(&self) -> Options {
-        Options {
-            tls: Some((self.certificate.clone(), self.key.clone())),
-            ..Options::default()
-        }
-    }
-}
-
 #[tokio::test]
 async fn a_private_ca_works_once_it_is_given() {
-    let pki = Pki::new();
+    let pki = Pki::new().unwrap();
     let registry = DockerRegistry::start(pki.registry()).await.unwrap();
     let host = registry.host();
     let layers = [noise(5, 100_000)];
