@@ -13,7 +13,7 @@ cycle() {
 
 # An app from its image's unpacked layer to its address: ID NUMBER NGINX-DIRECTORY LISTEN-ADDRESS.
 up() {
-  local id=$1 number=$2 nginx=$3 listen=$4 bundle=$dir/$1 pid config
+  local id=$1 number=$2 nginx=$3 listen=$4 bundle=$dir/$1 pid config begun=${EPOCHREALTIME/./}
   mkdir -p "$bundle/upper" "$bundle/work" "$bundle/rootfs" &&
     chown "$(<"$dir/owner")" "$bundle/upper" "$bundle/work" &&
     mount -t overlay -o "lowerdir=$dir/layer,upperdir=$bundle/upper,workdir=$bundle/work,volatile" overlay "$bundle/rootfs" &&
@@ -34,7 +34,8 @@ INSIDE
     runtime start "$id" >>"$dir/log" 2>&1 &&
     echo "upstream $id { server 198.18.$number.2:8080; }
 server { listen $listen; server_name $id.test; location / { proxy_pass http://$id; } }" >"$nginx/apps/$id.conf" &&
-    kill -HUP "$(<"$nginx/nginx.pid")"
+    kill -HUP "$(<"$nginx/nginx.pid")" &&
+    echo $((${EPOCHREALTIME/./} - begun)) >"$dir/took"
 }
 
 # Removes it again: ID NUMBER NGINX-DIRECTORY.
