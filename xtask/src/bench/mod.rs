@@ -22,6 +22,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
 
 use meter::Meter;
 use pairs::Series;
@@ -82,10 +83,13 @@ pub fn run(args: &[&str]) -> anyhow::Result<()> {
         .build()?;
     let mut results = Vec::new();
     let outcome = runtime.block_on(async {
-        // Cancel-safe: every part of a row removes itself when dropped.
+        let mut terminate = signal(SignalKind::terminate())?;
+        // Cancel-safe: every part of a row removes itself when dropped. What blocks (wrk, a container's cycle) lasts
+        // seconds, and the signal is seen after it.
         tokio::select! {
             outcome = measure(&bench, &rows, &mut results) => outcome,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+            _ = terminate.recv() => Err(anyhow::anyhow!("told to end")),
         }
     });
     pairs::print_table(&results);
