@@ -163,13 +163,13 @@ mod tests {
         let outer = tempfile::tempdir().expect("temp dir");
         let image = outer.path().join("image");
         fs::create_dir_all(image.join("etc")).expect("made");
-        symlink("../../../../run/stub.conf", image.join("etc/resolv.conf")).expect("made");
+        symlink("../../../../run/resolved.conf", image.join("etc/resolv.conf")).expect("made");
         symlink("/", image.join("escape")).expect("made");
         symlink("/nowhere/deep", image.join("dangling")).expect("made");
         symlink("loop", image.join("loop")).expect("made");
         let root = fs::File::open(&image).expect("open");
         target(root.as_fd(), "/etc/resolv.conf", Kind::File).expect("made inside");
-        assert!(image.join("run/stub.conf").is_file());
+        assert!(image.join("run/resolved.conf").is_file());
         target(root.as_fd(), "/escape/../new/file", Kind::File).expect("made inside");
         assert!(image.join("new/file").is_file());
         target(root.as_fd(), "/dangling/x", Kind::Directory).expect("made inside");

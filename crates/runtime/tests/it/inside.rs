@@ -219,12 +219,12 @@ async fn files_of_the_caller_are_shown_read_only() {
     fs::write(certs.join("ca.crt"), "cert\n").expect("written");
     // An image whose link leads nowhere, and tries to lead out.
     symlink(
-        "../../../../run/systemd/resolve/stub.conf",
+        "../../../../run/systemd/resolve/resolved.conf",
         world.rootfs.join("etc/resolv.conf"),
     )
     .expect("linked");
     let script = "cat /etc/resolv.conf /etc/deep/certs/ca.crt; (echo x >/etc/resolv.conf) 2>&1; \
-                  (echo x >/etc/deep/certs/y) 2>&1; ls -l /etc/resolv.conf | grep -o 'stub.conf'";
+                  (echo x >/etc/deep/certs/y) 2>&1; ls -l /etc/resolv.conf | grep -o 'resolved.conf'";
     let mut spec = world.script("files", script);
     spec.files = vec![
         BindFile {
@@ -250,7 +250,7 @@ async fn files_of_the_caller_are_shown_read_only() {
         fs::read_to_string(resolv).expect("readable"),
         "nameserver 192.0.2.1\n"
     );
-    assert!(world.rootfs.join("run/systemd/resolve/stub.conf").exists());
+    assert!(world.rootfs.join("run/systemd/resolve/resolved.conf").exists());
 }
 
 #[tokio::test]
