@@ -8,7 +8,7 @@ use base::{Report, Tasks};
 use futures_util::future::try_join_all;
 use image::{Credentials, Reference};
 use model::{Compression, Digest, Layer};
-use rootfs::{LayerStore, UnpackError, UnpackLimits};
+use rootfs::{LayerStore, Origin, UnpackError, UnpackLimits};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 use wire::v1;
@@ -26,8 +26,19 @@ pub(crate) struct Fetcher {
     client: image::Client,
     store: LayerStore,
     slots: Arc<Semaphore>,
-    flights: Arc<Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>>,
+    flights: Arc<Mutex<HashMap<Flight, Arc<tokio::sync::Mutex<()>>>>>,
     tasks: Tasks,
+}
+
+/// What is fetched once at a time: a layer from a repository. Fetches from other repositories do not wait for it, so
+/// that no tenant notices what another fetches.
+type Flight = (Digest, Origin);
+
+/// Where an image's layers come from, and as whom.
+struct Source {
+    reference: Reference,
+    origin: Origin,
+    credentials: Option<Credentials>,
 }
 
 /// An image as an instance needs it.
@@ -52,31 +63,28 @@ impl Fetcher {
         }
     }
 
-    /// Makes sure that every layer is here, and that they fit the disk limit. Dropping the future stops nothing that
-    /// has begun: a layer on its way is of use to the next instance.
+    /// Makes sure that every layer is here and was handed out by the image's own repository, and that they fit the
+    /// disk limit. Dropping the future stops nothing that has begun: a layer on its way is of use to the next
+    /// instance.
     pub(crate) async fn ensure(&self, wanted: Wanted<'_>) -> Result<(), Failure> {
+        let source = self.source(wanted.image)?;
         let missing: Vec<&Layer> = wanted
             .layers
             .iter()
-            .filter(|layer| !self.store.has(&layer.diff_id))
+            .filter(|layer| !self.store.has(&layer.diff_id, &source.origin))
             .collect();
         if !missing.is_empty() {
             let packed: u64 = wanted.layers.iter().map(|layer| layer.size).sum();
             fits("layers exceed", packed, wanted.disk_bytes)?;
-            let default_registry = &self.client.settings().default_registry;
-            let reference = Reference::parse(&wanted.image.reference, default_registry)
-                .map_err(|error| Failure::app(Report(&error).to_string()))?;
-            let credentials = credentials(wanted.image);
             let (count, bytes) = (missing.len(), missing.iter().map(|layer| layer.size).sum());
             (wanted.tell)(&format!(
                 "Fetching layers: {count} to go, {}, from {}",
                 megabytes(bytes),
-                reference.host()
+                source.reference.host()
             ));
             let left = AtomicUsize::new(count);
             let fetches = missing.iter().map(async |layer| {
-                self.fetch(&reference, credentials.as_ref(), layer, wanted.disk_bytes)
-                    .await?;
+                self.fetch(&source, layer, wanted.disk_bytes).await?;
                 let left = left.fetch_sub(1, Ordering::Relaxed) - 1;
                 (wanted.tell)(&format!(
                     "Fetched a layer of {}, {left} to go",
@@ -94,6 +102,20 @@ impl Fetcher {
         )
     }
 
+    fn source(&self, image: &v1::Image) -> Result<Source, Failure> {
+        let default_registry = &self.client.settings().default_registry;
+        let reference = Reference::parse(&image.reference, default_registry)
+            .map_err(|error| Failure::app(Report(&error).to_string()))?;
+        let name = reference.name();
+        let origin = Origin::new(&name)
+            .ok_or_else(|| Failure::app(format!("the image name {name:?} is not printable")))?;
+        Ok(Source {
+            reference,
+            origin,
+            credentials: credentials(image),
+        })
+    }
+
     /// Bytes of an image's files, each layer once.
     pub(crate) fn unpacked(&self, layers: &[Layer]) -> u64 {
         let mut seen = std::collections::HashSet::new();
@@ -101,15 +123,13 @@ impl Fetcher {
         once.filter_map(|layer| self.store.size(&layer.diff_id)).sum()
     }
 
-    async fn fetch(
-        &self,
-        reference: &Reference,
-        credentials: Option<&Credentials>,
-        layer: &Layer,
-        disk_bytes: u64,
-    ) -> Result<(), Failure> {
-        let flight = self.flight(&layer.diff_id).lock_owned().await;
-        if self.store.has(&layer.diff_id) {
+    async fn fetch(&self, source: &Source, layer: &Layer, disk_bytes: u64) -> Result<(), Failure> {
+        let Source {
+            reference, origin, ..
+        } = source;
+        let key = (layer.diff_id.clone(), origin.clone());
+        let flight = self.flight(&key).lock_owned().await;
+        if self.store.has(&layer.diff_id, origin) {
             return Ok(());
         }
         let slot = self
@@ -120,7 +140,7 @@ impl Fetcher {
             .expect("it is never closed");
         let blob = self
             .client
-            .blob(reference, credentials, &layer.digest, layer.size)
+            .blob(reference, source.credentials.as_ref(), &layer.digest, layer.size)
             .await;
         let blob = blob.map_err(|error| pull_failure(reference, &error))?;
         info!(layer = %layer.diff_id, bytes = layer.size, image = %reference.name(), "fetching a layer");
@@ -130,9 +150,9 @@ impl Fetcher {
                 max_bytes: disk_bytes,
                 max_entries: MAX_ENTRIES,
             };
-            let unpacked = store.unpack(&layer, blob, limits);
+            let unpacked = store.unpack(&layer, &key.1, blob, limits);
             drop((slot, flight));
-            fetcher.forget_flight(&layer.diff_id);
+            fetcher.forget_flight(&key);
             unpacked
         });
         match work.await {
@@ -142,19 +162,19 @@ impl Fetcher {
         }
     }
 
-    fn flight(&self, diff_id: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+    fn flight(&self, key: &Flight) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().expect("no holder of this lock panics");
-        Arc::clone(flights.entry(diff_id.clone()).or_default())
+        Arc::clone(flights.entry(key.clone()).or_default())
     }
 
     /// Drops the lock of a layer nobody waits for.
-    fn forget_flight(&self, diff_id: &Digest) {
+    fn forget_flight(&self, key: &Flight) {
         let mut flights = self.flights.lock().expect("no holder of this lock panics");
         if flights
-            .get(diff_id)
+            .get(key)
             .is_some_and(|flight| Arc::strong_count(flight) == 1)
         {
-            flights.remove(diff_id);
+            flights.remove(key);
         }
     }
 

@@ -90,9 +90,14 @@ impl Draft {
     /// Gives the layer its final name, then its marker.
     pub(crate) fn keep(self, layer: &Path, marker: &Marker, marker_path: &Path) -> Result<(), StoreError> {
         fs::rename(self.path(), layer).map_err(failed("name", layer))?;
+        self.mark(marker, marker_path)
+    }
+
+    /// Writes the marker of a layer that has its final name.
+    pub(crate) fn mark(&self, marker: &Marker, marker_path: &Path) -> Result<(), StoreError> {
         marker
             .write(&self.tmp.join(format!("{}.marker", self.name)), marker_path)
-            .map_err(failed("mark", layer))
+            .map_err(failed("mark", marker_path))
     }
 }
 

@@ -15,6 +15,7 @@ mod flight;
 mod inherit;
 mod instance;
 mod marker;
+mod origin;
 mod overlay;
 mod path;
 mod remove;
@@ -26,6 +27,7 @@ mod usage;
 
 pub use assemble::{IdRange, Mounted, Rootfs, RootfsSpec};
 pub use error::{AssembleError, StoreError, TarError, UnpackError, UsageError};
+pub use origin::Origin;
 pub use store::{LayerStore, Pin, StoredLayer};
 pub use upkeep::Removed;
 

@@ -9,9 +9,10 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::LayerInfo;
+use crate::origin::{Origin, Origins};
 
 /// First line; another version's layers are unpacked again.
-const FORM: &str = "slipway-layer 1";
+const FORM: &str = "slipway-layer 2";
 /// Last line: a torn marker lacks it.
 const END: &str = "end\n";
 /// Largest marker read back, bytes.
@@ -31,6 +32,8 @@ pub(crate) enum Durability {
 pub(crate) struct Marker {
     pub(crate) durability: Durability,
     pub(crate) info: LayerInfo,
+    /// Who has handed it out.
+    pub(crate) origins: Origins,
     /// The layer sets the attributes of `/` itself.
     pub(crate) root_explicit: bool,
     /// Directories whose attributes should come from lower layers, sorted.
@@ -58,10 +61,15 @@ impl Marker {
             Durability::ThisBoot(boot) => boot,
         };
         let mut text = format!(
-            "{FORM}\n{boot}\n{bytes} {entries} {devices_skipped} {xattrs_skipped} {} {}\n",
+            "{FORM}\n{boot}\n{bytes} {entries} {devices_skipped} {xattrs_skipped} {} {} {}\n",
             u8::from(self.root_explicit),
+            self.origins.iter().len(),
             self.implicit.len(),
         );
+        for origin in self.origins.iter() {
+            text.push_str(origin.as_str());
+            text.push('\n');
+        }
         for path in &self.implicit {
             text.push_str(&hex::encode(path));
             text.push('\n');
@@ -89,11 +97,17 @@ impl Marker {
             xattrs_skipped: next()?,
         };
         let root_explicit = next()? == 1;
-        let count = next()?;
+        let (origins, count) = (usize::try_from(next()?).ok()?, next()?);
+        let origins: Vec<_> = lines
+            .by_ref()
+            .take(origins)
+            .map(Origin::new)
+            .collect::<Option<_>>()?;
         let implicit: Vec<_> = lines.map(|line| hex::decode(line).ok()).collect::<Option<_>>()?;
         (implicit.len() as u64 == count).then_some(Self {
             durability,
             info,
+            origins: origins.into_iter().collect(),
             root_explicit,
             implicit,
         })
@@ -136,9 +150,14 @@ mod tests {
         };
         let implicit = vec![b"a".to_vec(), b"a/\n\xff".to_vec()];
         let durability = Durability::ThisBoot("0-1".into());
+        let origins = ["h/a", "h/b"]
+            .iter()
+            .filter_map(|name| Origin::new(name))
+            .collect();
         let marker = Marker {
             durability,
             info,
+            origins,
             root_explicit: true,
             implicit,
         };

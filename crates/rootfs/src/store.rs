@@ -26,8 +26,9 @@ use tracing::{info, warn};
 
 use crate::draft::Draft;
 use crate::error::{StoreError, UnpackError};
-use crate::flight::Flights;
+use crate::flight::{Flights, Work};
 use crate::marker::{Durability, Marker, boot_id};
+use crate::origin::{Origin, Origins};
 use crate::upkeep::sweep;
 use crate::{LayerInfo, UnpackLimits};
 
@@ -123,9 +124,10 @@ impl LayerStore {
         })))
     }
 
-    /// True when the layer is complete here. Counts as a use.
-    pub fn has(&self, diff_id: &Digest) -> bool {
-        self.used(diff_id).is_some()
+    /// True when the layer is complete here and `origin` has handed it out before. Counts as a use.
+    pub fn has(&self, diff_id: &Digest, origin: &Origin) -> bool {
+        self.used(diff_id)
+            .is_some_and(|marker| marker.origins.contains(origin))
     }
 
     /// Bytes of file content in a layer, if it is here.
@@ -133,8 +135,10 @@ impl LayerStore {
         self.index().layers.get(diff_id).map(|marker| marker.info.bytes)
     }
 
-    /// Unpacks a layer, unless it is here: then `blob` is not read. Callers for one layer at the same time share one
-    /// unpacking; if it fails, the next of them tries with its own blob.
+    /// Unpacks a layer, unless it is here and `origin` has handed it out before: then `blob` is not read. A layer that
+    /// only others have handed out is unpacked all the same, so that the caller learns nothing of them, and dropped
+    /// in favour of the one that is here. Callers for one layer and origin at the same time share one unpacking; if
+    /// it fails, the next of them tries with its own blob.
     ///
     /// `blob` is read to its end, so a reader that verifies the compressed digest there is heard. It must bound its
     /// own waiting. The content is verified against `layer.diff_id`; on any error nothing is left.
@@ -144,12 +148,15 @@ impl LayerStore {
     pub fn unpack(
         &self,
         layer: &Layer,
+        origin: &Origin,
         blob: impl io::Read,
         limits: UnpackLimits,
     ) -> Result<LayerInfo, UnpackError> {
         let diff_id = &layer.diff_id;
-        let _flight = self.0.flights.take(diff_id);
-        if let Some(marker) = self.used(diff_id) {
+        let work = Work::Unpack(diff_id.clone(), origin.clone());
+        let _flight = self.0.flights.take(work);
+        let known = self.used(diff_id);
+        if let Some(marker) = known.filter(|marker| marker.origins.contains(origin)) {
             return Ok(marker.info);
         }
         let draft = Draft::new(&self.0.dir, diff_id)?;
@@ -158,17 +165,43 @@ impl LayerStore {
         let marker = Marker {
             durability: Durability::ThisBoot(self.0.boot.clone()),
             info,
+            origins: Origins::default().and(origin),
             root_explicit: extracted.root_explicit,
             implicit: extracted.implicit,
         };
-        draft.keep(&self.layer_path(diff_id), &marker, &self.marker_path(diff_id))?;
-        self.index().layers.insert(diff_id.clone(), Arc::new(marker));
+        self.place(diff_id, origin, draft, marker)?;
         info!(layer = %diff_id, bytes = info.bytes, entries = info.entries, "layer unpacked");
         if info.devices_skipped > 0 || info.xattrs_skipped > 0 {
             let (devices, xattrs) = (info.devices_skipped, info.xattrs_skipped);
             warn!(layer = %diff_id, devices, xattrs, "device nodes or attributes of the layer were left out");
         }
         Ok(info)
+    }
+
+    /// Gives an unpacked layer its place, or notes that the one that has it came from `origin` too.
+    fn place(
+        &self,
+        diff_id: &Digest,
+        origin: &Origin,
+        draft: Draft,
+        marker: Marker,
+    ) -> Result<(), StoreError> {
+        let _flight = self.0.flights.take(Work::Place(diff_id.clone()));
+        let marker_path = self.marker_path(diff_id);
+        let Some(here) = self.used(diff_id) else {
+            draft.keep(&self.layer_path(diff_id), &marker, &marker_path)?;
+            self.index().layers.insert(diff_id.clone(), Arc::new(marker));
+            return Ok(());
+        };
+        let marker = Marker {
+            origins: here.origins.and(origin),
+            ..(*here).clone()
+        };
+        draft.mark(&marker, &marker_path)?;
+        self.index().layers.insert(diff_id.clone(), Arc::new(marker));
+        // Nobody waits for the deletion: its duration would tell that there was something to delete.
+        std::thread::spawn(move || drop(draft));
+        Ok(())
     }
 
     /// All layers with size and last use, in no order.

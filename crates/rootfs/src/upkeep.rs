@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::draft::Draft;
 use crate::error::StoreError;
+use crate::flight::Work;
 use crate::marker::{Durability, Marker};
 use crate::remove::remove_tree;
 use crate::store::{LayerStore, failed};
@@ -34,23 +35,25 @@ impl LayerStore {
     /// The system's; the layers stay usable.
     pub fn settle(&self) -> Result<(), StoreError> {
         let _upkeep = self.0.upkeep.lock().expect("no holder of this lock panics");
-        let fresh: Vec<_> = {
-            let index = self.index();
-            let fresh = index
-                .layers
-                .iter()
-                .filter(|(_, marker)| marker.durability != Durability::Durable);
-            fresh
-                .map(|(digest, marker)| (digest.clone(), Arc::clone(marker)))
-                .collect()
-        };
+        let fresh: Vec<Digest> = self
+            .index()
+            .layers
+            .iter()
+            .filter(|(_, marker)| marker.durability != Durability::Durable)
+            .map(|(digest, _)| digest.clone())
+            .collect();
         if fresh.is_empty() {
             return Ok(());
         }
         let meta = self.0.dir.join("meta");
         let dir = File::open(&meta).map_err(failed("open", &meta))?;
         syncfs(&dir).map_err(failed("flush", &meta))?;
-        for (diff_id, marker) in fresh {
+        for diff_id in fresh {
+            // An origin may be added meanwhile; a layer may have been collected.
+            let _flight = self.0.flights.take(Work::Place(diff_id.clone()));
+            let Some(marker) = self.index().layers.get(&diff_id).cloned() else {
+                continue;
+            };
             let marker = Marker {
                 durability: Durability::Durable,
                 ..(*marker).clone()
@@ -93,8 +96,8 @@ impl LayerStore {
 
     /// Takes a layer out of the store unless it is pinned; its bytes and its directory, moved away.
     fn forget(&self, diff_id: &Digest) -> Result<Option<(u64, Draft)>, StoreError> {
-        // Nobody unpacks the layer again before its old directory is out of the way.
-        let _flight = self.0.flights.take(diff_id);
+        // Nobody puts the layer here again before its old directory is out of the way.
+        let _flight = self.0.flights.take(Work::Place(diff_id.clone()));
         let marker = {
             let mut index = self.index();
             if index.pins.contains_key(diff_id) {

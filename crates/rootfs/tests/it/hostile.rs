@@ -7,7 +7,7 @@ use rootfs::UnpackError;
 use tar::EntryType;
 
 use crate::room::{LIMITS, Room, names};
-use crate::tars::{Tar, layer};
+use crate::tars::{Tar, layer, origin};
 
 #[test]
 fn dots_are_refused_by_name() {
@@ -135,7 +135,10 @@ fn devices_are_counted_and_not_made() {
         .special(EntryType::Char, "dev/mem")
         .special(EntryType::Block, "dev/sda")
         .bytes();
-    let info = room.store.unpack(&layer(&bytes), &bytes[..], LIMITS).unwrap();
+    let info = room
+        .store
+        .unpack(&layer(&bytes), &origin(), &bytes[..], LIMITS)
+        .unwrap();
     assert_eq!(info.devices_skipped, 2);
     assert!(names(&room.layer_dir(&layer(&bytes).diff_id).join("dev")).is_empty());
 }
@@ -181,7 +184,10 @@ fn floods_of_deep_directories_stay_bounded() {
         max_bytes: 1 << 20,
         max_entries: 20_000,
     };
-    let info = room.store.unpack(&layer(&bytes), &bytes[..], limits).unwrap();
+    let info = room
+        .store
+        .unpack(&layer(&bytes), &origin(), &bytes[..], limits)
+        .unwrap();
     assert_eq!(info.entries, 2_300);
     let deepest = format!("{deep}2299");
     let meta = fs::metadata(room.layer_dir(&layer(&bytes).diff_id).join(&deepest[..3900])).unwrap();

@@ -5,6 +5,7 @@
 mod hostile;
 mod mounts;
 mod ownership;
+mod private;
 mod reference;
 mod room;
 mod store;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::room::{LIMITS, Room, listing};
-use crate::tars::{gzip, layer};
+use crate::tars::{gzip, layer, origin};
 
 fn run(program: &str, args: &[&str], dir: &Path) {
     let output = Command::new(program)
@@ -87,7 +87,9 @@ fn the_tree_is_the_one_gnu_tar_makes() {
         );
         let tar = fs::read(&archive).unwrap();
         let room = Room::new();
-        room.store.unpack(&layer(&tar), &gzip(&tar)[..], LIMITS).unwrap();
+        room.store
+            .unpack(&layer(&tar), &origin(), &gzip(&tar)[..], LIMITS)
+            .unwrap();
         let ours = listing(&room.layer_dir(&layer(&tar).diff_id));
         assert_eq!(ours, listing(&theirs), "{format}");
         assert_eq!(ours.len(), listing(&source).len());

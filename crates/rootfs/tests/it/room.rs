@@ -11,7 +11,7 @@ use model::Digest;
 use rootfs::{AssembleError, IdRange, LayerInfo, LayerStore, Rootfs, RootfsSpec, UnpackError, UnpackLimits};
 use tempfile::TempDir;
 
-use crate::tars::{Tar, layer};
+use crate::tars::{Tar, layer, origin};
 
 pub const LIMITS: UnpackLimits = UnpackLimits {
     max_bytes: 64 << 20,
@@ -60,12 +60,14 @@ impl Room {
 
     pub fn try_unpack(&self, tar: Tar) -> Result<LayerInfo, UnpackError> {
         let bytes = tar.bytes();
-        self.store.unpack(&layer(&bytes), &bytes[..], LIMITS)
+        self.store.unpack(&layer(&bytes), &origin(), &bytes[..], LIMITS)
     }
 
     pub fn unpack(&self, tar: Tar) -> Digest {
         let bytes = tar.bytes();
-        self.store.unpack(&layer(&bytes), &bytes[..], LIMITS).unwrap();
+        self.store
+            .unpack(&layer(&bytes), &origin(), &bytes[..], LIMITS)
+            .unwrap();
         layer(&bytes).diff_id
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Barrier};
 use rootfs::{LayerStore, StoreError, UnpackError};
 
 use crate::room::{LIMITS, Room, names};
-use crate::tars::{Tar, digest, gzip, layer};
+use crate::tars::{Tar, digest, gzip, layer, origin};
 
 #[test]
 fn the_wrong_content_leaves_nothing() {
@@ -18,20 +18,31 @@ fn the_wrong_content_leaves_nothing() {
     let tar = Tar::default().file("a", "x").bytes();
     let mut wanted = layer(&tar);
     wanted.diff_id = digest(b"something else");
-    let error = room.store.unpack(&wanted, &gzip(&tar)[..], LIMITS).unwrap_err();
+    let error = room
+        .store
+        .unpack(&wanted, &origin(), &gzip(&tar)[..], LIMITS)
+        .unwrap_err();
     assert!(
         matches!(&error, UnpackError::Digest { actual, .. } if *actual == digest(&tar)),
         "{error:?}"
     );
-    assert!(!room.store.has(&wanted.diff_id));
+    assert!(!room.store.has(&wanted.diff_id, &origin()));
     // Bytes after the archive's end belong to the digest too.
     let trailing = [&tar[..], b"trailing"].concat();
-    assert!(room.store.unpack(&layer(&tar), &trailing[..], LIMITS).is_err());
+    assert!(
+        room.store
+            .unpack(&layer(&tar), &origin(), &trailing[..], LIMITS)
+            .is_err()
+    );
     room.store
-        .unpack(&layer(&trailing), &trailing[..], LIMITS)
+        .unpack(&layer(&trailing), &origin(), &trailing[..], LIMITS)
         .unwrap();
     let truncated = &gzip(&tar)[..40];
-    assert!(room.store.unpack(&layer(&tar), truncated, LIMITS).is_err());
+    assert!(
+        room.store
+            .unpack(&layer(&tar), &origin(), truncated, LIMITS)
+            .is_err()
+    );
     room.assert_clean();
 }
 
@@ -52,7 +63,7 @@ fn a_readers_error_is_told_and_leaves_nothing() {
     let start = Tar::default().file("a", "x").bytes();
     let error = room
         .store
-        .unpack(&layer(&start), (&start[..]).chain(Breaks(3)), LIMITS)
+        .unpack(&layer(&start), &origin(), (&start[..]).chain(Breaks(3)), LIMITS)
         .unwrap_err();
     assert!(
         matches!(&error, UnpackError::Read(source) if source.to_string() == "connection lost"),
@@ -65,10 +76,13 @@ fn a_readers_error_is_told_and_leaves_nothing() {
 fn a_complete_layer_is_not_read_again() {
     let room = Room::new();
     let tar = Tar::default().file("a", "xyz").bytes();
-    let first = room.store.unpack(&layer(&tar), &gzip(&tar)[..], LIMITS).unwrap();
+    let first = room
+        .store
+        .unpack(&layer(&tar), &origin(), &gzip(&tar)[..], LIMITS)
+        .unwrap();
     let again = room
         .store
-        .unpack(&layer(&tar), &b"not even a tar"[..], LIMITS)
+        .unpack(&layer(&tar), &origin(), &b"not even a tar"[..], LIMITS)
         .unwrap();
     assert_eq!(first, again);
     assert_eq!(room.store.size(&layer(&tar).diff_id), Some(3));
@@ -98,7 +112,7 @@ fn two_at_a_time_share_one_unpacking() {
             scope.spawn(|| {
                 start.wait();
                 room.store
-                    .unpack(&layer(&tar), Counted(&tar, &read), LIMITS)
+                    .unpack(&layer(&tar), &origin(), Counted(&tar, &read), LIMITS)
                     .unwrap();
             });
         }
@@ -123,10 +137,12 @@ fn when_the_first_fails_the_second_uses_its_own_blob() {
     std::thread::scope(|scope| {
         let first = scope.spawn(|| {
             room.store
-                .unpack(&layer(&tar), Late(Arc::clone(&barrier)), LIMITS)
+                .unpack(&layer(&tar), &origin(), Late(Arc::clone(&barrier)), LIMITS)
         });
         barrier.wait();
-        room.store.unpack(&layer(&tar), &tar[..], LIMITS).unwrap();
+        room.store
+            .unpack(&layer(&tar), &origin(), &tar[..], LIMITS)
+            .unwrap();
         assert!(first.join().unwrap().is_err());
     });
 }
@@ -139,9 +155,13 @@ fn what_a_crash_left_is_removed_and_the_rest_stays() {
     let tars: Vec<_> = ["fresh", "settled"]
         .map(|name| Tar::default().file(name, name).bytes())
         .into();
-    store.unpack(&layer(&tars[1]), &tars[1][..], LIMITS).unwrap();
+    store
+        .unpack(&layer(&tars[1]), &origin(), &tars[1][..], LIMITS)
+        .unwrap();
     store.settle().unwrap();
-    store.unpack(&layer(&tars[0]), &tars[0][..], LIMITS).unwrap();
+    store
+        .unpack(&layer(&tars[0]), &origin(), &tars[0][..], LIMITS)
+        .unwrap();
     assert!(matches!(LayerStore::open(&path), Err(StoreError::Busy { .. })));
     drop(store);
 
@@ -160,7 +180,7 @@ fn what_a_crash_left_is_removed_and_the_rest_stays() {
 
     let store = LayerStore::open(&path).unwrap();
     assert!(
-        tars.iter().all(|tar| store.has(&layer(tar).diff_id)),
+        tars.iter().all(|tar| store.has(&layer(tar).diff_id, &origin())),
         "a crash of the process loses no layer"
     );
     assert_eq!(
@@ -180,8 +200,8 @@ fn what_a_crash_left_is_removed_and_the_rest_stays() {
     )
     .unwrap();
     let store = LayerStore::open(&path).unwrap();
-    assert!(!store.has(&layer(&tars[0]).diff_id));
-    assert!(store.has(&layer(&tars[1]).diff_id));
+    assert!(!store.has(&layer(&tars[0]).diff_id, &origin()));
+    assert!(store.has(&layer(&tars[1]).diff_id, &origin()));
 }
 
 #[test]
@@ -203,7 +223,11 @@ fn collection_spares_the_kept_and_the_pinned() {
     let keep = HashSet::from([kept.clone()]);
     let removed = room.store.remove_unused(&keep).unwrap();
     assert_eq!((removed.layers, removed.bytes), (1, 6));
-    assert!(room.store.has(&kept) && room.store.has(&pinned) && !room.store.has(&unused));
+    assert!(
+        room.store.has(&kept, &origin())
+            && room.store.has(&pinned, &origin())
+            && !room.store.has(&unused, &origin())
+    );
     assert!(!room.layer_dir(&unused).exists());
     drop(pin);
     assert_eq!(room.store.remove_unused(&keep).unwrap().layers, 1);

@@ -3,8 +3,14 @@
 use std::io::Write;
 
 use model::{Compression, Digest, Layer};
+use rootfs::Origin;
 use sha2::{Digest as _, Sha256};
 use tar::{EntryType, Header};
+
+/// The repository the layers of most tests come from.
+pub fn origin() -> Origin {
+    Origin::new("registry.test/team/app").unwrap()
+}
 
 /// A tar being written.
 #[derive(Default)]

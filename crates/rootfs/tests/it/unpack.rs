@@ -7,7 +7,7 @@ use rootfs::{UnpackError, UnpackLimits};
 use tar::EntryType;
 
 use crate::room::{LIMITS, Room, names, xattrs};
-use crate::tars::{MTIME, Meta, Tar, gzip, layer};
+use crate::tars::{MTIME, Meta, Tar, gzip, layer, origin};
 
 fn sample() -> Tar {
     let user = Meta {
@@ -37,7 +37,10 @@ fn every_packing_unpacks_to_the_same_tree() {
         zstd::encode_all(&tar[..], 3).unwrap(),
     ] {
         let room = Room::new();
-        let info = room.store.unpack(&layer(&tar), &blob[..], LIMITS).unwrap();
+        let info = room
+            .store
+            .unpack(&layer(&tar), &origin(), &blob[..], LIMITS)
+            .unwrap();
         assert_eq!((info.bytes, info.entries), (200_005, 6));
         let mut tree = crate::room::listing(&room.layer_dir(&layer(&tar).diff_id));
         // The parent that has no entry was made now.
@@ -133,7 +136,10 @@ fn attributes_are_kept_when_they_are_harmless() {
         .pax(&[("mtime", b"1500000000.25")])
         .file("dated", "x");
     let bytes = tar.bytes();
-    let info = room.store.unpack(&layer(&bytes), &bytes[..], LIMITS).unwrap();
+    let info = room
+        .store
+        .unpack(&layer(&bytes), &origin(), &bytes[..], LIMITS)
+        .unwrap();
     assert_eq!(info.xattrs_skipped, 3);
     let at = room.layer_dir(&layer(&bytes).diff_id);
     let server = xattrs(&at.join("server"));
@@ -253,6 +259,7 @@ fn limits_hold_before_the_disk_is_full() {
         room.store
             .unpack(
                 &layer(&bytes),
+                &origin(),
                 &bytes[..],
                 UnpackLimits {
                     max_bytes,
@@ -275,7 +282,7 @@ fn limits_hold_before_the_disk_is_full() {
         max_entries: 20,
     };
     assert!(matches!(
-        room.store.unpack(&layer(&deep), &deep[..], few),
+        room.store.unpack(&layer(&deep), &origin(), &deep[..], few),
         Err(UnpackError::TooManyEntries { .. })
     ));
     assert!(room.store.layers().is_empty());
