@@ -48,6 +48,7 @@ pub mod org;
 pub mod org_quota;
 pub mod package;
 pub mod process;
+pub mod registry_settings;
 pub mod role;
 pub mod route;
 pub mod space;

@@ -8,10 +8,16 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(Step {
-            name: "m0001_first",
-            sql: include_str!("m0001_first.sql"),
-        })]
+        vec![
+            Box::new(Step {
+                name: "m0001_first",
+                sql: include_str!("m0001_first.sql"),
+            }),
+            Box::new(Step {
+                name: "m0002_registry_settings",
+                sql: include_str!("m0002_registry_settings.sql"),
+            }),
+        ]
     }
 }
 

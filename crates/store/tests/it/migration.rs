@@ -1,12 +1,13 @@
 //! Opening: the schema comes up once, whoever opens first.
 
 use sea_orm::{ConnectionTrait, Statement};
-use store::{Options, Store};
+use store::{Options, Store, registry_settings};
 
 use crate::temp_store::{Engine, TempStore, add_org, on_both_engines, org_names};
 
 on_both_engines!(
     a_second_open_changes_nothing,
+    an_older_schema_is_brought_up_to_date,
     processes_may_open_an_empty_database_together
 );
 
@@ -34,6 +35,35 @@ async fn a_second_open_changes_nothing(db: TempStore) {
     let again = db.again().await;
     assert_eq!(org_names(&again).await, ["kept"]);
     assert_eq!(steps(&db).await, before);
+}
+
+async fn an_older_schema_is_brought_up_to_date(db: TempStore) {
+    add_org(&db.store, "kept").await;
+    let raw = db.raw().await;
+    for sql in [
+        "DROP TABLE registry_settings",
+        "DELETE FROM seaql_migrations WHERE version > 'm0001_first'",
+    ] {
+        raw.execute_unprepared(sql).await.unwrap();
+    }
+    let again = db.again().await;
+    assert_eq!(org_names(&again).await, ["kept"]);
+    let row = registry_settings::Model {
+        id: 0,
+        guid: registry_settings::ONLY.to_owned(),
+        created_at: 0,
+        updated_at: 0,
+        version: 1,
+        document: "{}".to_owned(),
+    };
+    let tx = again.write().await.unwrap();
+    let written = tx.insert::<registry_settings::Entity>(row).await.unwrap();
+    tx.commit().await.unwrap();
+    let tx = again.read().await.unwrap();
+    let read = tx
+        .find::<registry_settings::Entity>(registry_settings::ONLY)
+        .await;
+    assert_eq!(read.unwrap(), Some(written));
 }
 
 async fn processes_may_open_an_empty_database_together(db: TempStore) {
