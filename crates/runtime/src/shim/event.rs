@@ -103,13 +103,13 @@ impl Shim {
             PollFd::from_borrowed_fd(self.clients.listener(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.init.pidfd.as_fd(), PollFlags::IN),
         ];
-        // Once pid 1 has said its last word its end is closed, which would be "ready" for ever.
-        let control = if self.cause.is_none() {
-            PollFlags::IN
-        } else {
-            PollFlags::empty()
+        // Once pid 1 has said its last word its end is closed, and poll(2) tells a hang-up whatever is asked for: it
+        // would be "ready" for ever. Its place is kept by what is looked at anyway.
+        let control = match self.cause {
+            None => self.control.as_fd(),
+            Some(_) => self.init.pidfd.as_fd(),
         };
-        fds.push(PollFd::from_borrowed_fd(self.control.as_fd(), control));
+        fds.push(PollFd::from_borrowed_fd(control, PollFlags::IN));
         let outputs = fds.len();
         fds.extend(
             self.output
