@@ -29,7 +29,7 @@ pub use assemble::{IdRange, Mounted, Rootfs, RootfsSpec};
 pub use error::{AssembleError, StoreError, TarError, UnpackError, UsageError};
 pub use origin::Origin;
 pub use store::{LayerStore, Pin, StoredLayer};
-pub use upkeep::Removed;
+pub use upkeep::{Removed, lacks_room};
 
 /// Bounds on one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::flight::Work;
 use crate::marker::{Durability, Marker};
 use crate::remove::remove_tree;
-use crate::store::{LayerStore, failed};
+use crate::store::{LayerStore, StoredLayer, failed};
 
 /// What a collection freed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,30 +66,80 @@ impl LayerStore {
         dir.sync_all().map_err(failed("flush", &meta))
     }
 
+    /// Bytes of file content in all layers.
+    pub fn bytes(&self) -> u64 {
+        let index = self.index();
+        index.layers.values().map(|marker| marker.info.bytes).sum()
+    }
+
+    /// Notes that these layers were in use until now, for the order in which unused ones go.
+    pub fn touch(&self, diff_ids: &[Digest]) {
+        for diff_id in diff_ids {
+            let _ = self.used(diff_id);
+        }
+    }
+
+    /// The layers nobody has pinned, the one not used for the longest time first.
+    pub fn idle(&self) -> Vec<StoredLayer> {
+        let mut all = self.layers();
+        let index = self.index();
+        all.retain(|layer| !index.pins.contains_key(&layer.diff_id));
+        drop(index);
+        all.sort_by_key(|layer| layer.last_used);
+        all
+    }
+
+    /// Removes one layer, unless somebody has pinned it meanwhile; the bytes of its files. Takes as long as deleting
+    /// them, and holds up nobody who unpacks. Creating files soon after is slow on ext4, so callers with many to
+    /// remove pause between them.
+    ///
+    /// # Errors
+    /// The system's. What was not deleted to the end is deleted when the store is opened next.
+    pub fn remove(&self, diff_id: &Digest) -> Result<Option<u64>, StoreError> {
+        let _upkeep = self.0.upkeep.lock().expect("no holder of this lock panics");
+        let Some((bytes, tree)) = self.forget(diff_id)? else {
+            return Ok(None);
+        };
+        // The slow part, with no lock held that an unpacking waits for.
+        drop(tree);
+        info!(layer = %diff_id, bytes, "unused layer removed");
+        Ok(Some(bytes))
+    }
+
+    /// Removes unpinned layers, the one not used for the longest time first, until `bytes` are free or none is left:
+    /// for an unpacking that found the disk full, which should be tried once more if anything was removed.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub fn make_room(&self, bytes: u64) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        for layer in self.idle() {
+            if removed.bytes >= bytes {
+                break;
+            }
+            if let Some(bytes) = self.remove(&layer.diff_id)? {
+                removed.layers += 1;
+                removed.bytes += bytes;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Removes every layer that is neither in `keep` nor pinned: the caller keeps what running and wanted instances
     /// use. Deleting right before unpacking is slow on ext4; call it when nothing is being fetched.
     ///
     /// # Errors
     /// The system's. What was not deleted to the end is deleted when the store is opened next.
     pub fn remove_unused(&self, keep: &HashSet<Digest>) -> Result<Removed, StoreError> {
-        let _upkeep = self.0.upkeep.lock().expect("no holder of this lock panics");
-        let known: Vec<Digest> = self
-            .index()
-            .layers
-            .keys()
-            .filter(|digest| !keep.contains(digest))
-            .cloned()
-            .collect();
         let mut removed = Removed::default();
-        for diff_id in known {
-            let Some((bytes, tree)) = self.forget(&diff_id)? else {
+        for layer in self.idle() {
+            if keep.contains(&layer.diff_id) {
                 continue;
-            };
-            // The slow part, with no lock held that an unpacking waits for.
-            drop(tree);
-            info!(layer = %diff_id, bytes, "unused layer removed");
-            removed.layers += 1;
-            removed.bytes += bytes;
+            }
+            if let Some(bytes) = self.remove(&layer.diff_id)? {
+                removed.layers += 1;
+                removed.bytes += bytes;
+            }
         }
         Ok(removed)
     }
@@ -158,4 +208,19 @@ fn names(dir: &Path) -> Result<Vec<std::ffi::OsString>, StoreError> {
 fn clear(dir: &Path, name: &std::ffi::OsStr) -> Result<(), StoreError> {
     let open = File::open(dir).map_err(failed("open", dir))?;
     remove_tree(&open, name.as_encoded_bytes()).map_err(failed("remove", &dir.join(name)))
+}
+
+/// Whether a layer could not be unpacked because the disk is full: see [`LayerStore::make_room`].
+pub fn lacks_room(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let errno = error
+            .downcast_ref::<io::Error>()
+            .and_then(rustix::io::Errno::from_io_error);
+        if matches!(errno, Some(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

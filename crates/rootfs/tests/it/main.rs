@@ -11,3 +11,4 @@ mod room;
 mod store;
 mod tars;
 mod unpack;
+mod upkeep;
