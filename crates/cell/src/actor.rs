@@ -425,6 +425,8 @@ impl Actor {
         let (host, instance) = (&self.host, &self.instance);
         let (id, guid) = (&host.settings.cell_id, instance.guid());
         instance.keep_end(host, &exit).await;
+        let used = Arc::clone(instance);
+        host.blocking(move |host| host.note_use(&used)).await;
         self.say(&format!("Cell {id} destroying container for instance {guid}"));
         if container::dismantle(host, guid).await.is_ok() {
             self.say(&format!(

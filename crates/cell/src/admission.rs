@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use rustix::fs::statvfs;
 use wire::v1::{InstancePhase, InstanceSpec};
 
+use crate::collection;
 use crate::error::{CellError, file};
 use crate::host::Host;
 use crate::instance::Instance;
@@ -21,6 +21,8 @@ pub(crate) struct Totals {
     pub(crate) memory_mb: u64,
     pub(crate) disk_mb: u64,
     pub(crate) containers: u32,
+    /// Free disk under which nothing is accepted.
+    pub(crate) disk_reserve_mb: u64,
 }
 
 /// What is taken of it.
@@ -32,23 +34,31 @@ struct Taken {
 }
 
 impl Totals {
-    /// What the settings say, and for the rest what the machine has.
-    pub(crate) fn measure(settings: &Settings) -> Result<Self, CellError> {
+    /// What the settings say, and for the rest what the machine has. `own_bytes` are those the cell itself has on
+    /// the disk: they can be freed or are counted as an instance's.
+    pub(crate) fn measure(settings: &Settings, own_bytes: u64) -> Result<Self, CellError> {
         let Capacity {
             memory_mb,
             disk_mb,
             containers,
+            disk_reserve_mb,
         } = settings.capacity;
         let dir = &settings.data_dir;
-        let disk = statvfs(dir).map_err(|errno| file("measure the disk of", dir)(errno.into()))?;
-        let disk = disk.f_frsize.saturating_mul(disk.f_blocks) >> 20;
+        let disk = collection::fill(dir, 0);
+        let disk = disk.map_err(|errno| file("measure the disk of", dir)(errno.into()))?;
+        let reserve_mb = disk_reserve_mb.unwrap_or_else(|| {
+            let twentieth = disk.used.saturating_add(disk.free) / 20;
+            (twentieth >> 20).min(Capacity::DISK_RESERVE_MB)
+        });
+        let measured_mb = (disk.free.saturating_add(own_bytes) >> 20).saturating_sub(reserve_mb);
         Ok(Self {
             memory_mb: match memory_mb {
                 Some(memory_mb) => memory_mb,
                 None => machine_memory_mb()?,
             },
-            disk_mb: disk_mb.unwrap_or(disk),
+            disk_mb: disk_mb.unwrap_or(measured_mb),
             containers: containers.unwrap_or(Capacity::CONTAINERS),
+            disk_reserve_mb: reserve_mb,
         })
     }
 
@@ -71,6 +81,25 @@ impl Totals {
     }
 }
 
+impl Host {
+    /// Whether the disk has its reserve. What instances may write is promised to them and not set aside, so this only
+    /// says no when somebody else fills the disk, or more was promised than there is.
+    fn disk_has_reserve(&self) -> Result<(), String> {
+        // What cannot be measured is not held against the instance.
+        let Ok(disk) = collection::fill(&self.places.instances, 0) else {
+            return Ok(());
+        };
+        let (free_mb, reserve_mb) = (disk.free >> 20, self.totals.disk_reserve_mb);
+        if free_mb >= reserve_mb {
+            return Ok(());
+        }
+        Err(format!(
+            "insufficient resources: disk (the cell's filesystem has {free_mb}M free, less than the {reserve_mb}M it \
+             keeps in reserve)"
+        ))
+    }
+}
+
 /// Takes an instance in: checked, in the ledger, on the board. `None` when it was held already.
 ///
 /// The caller holds the door.
@@ -83,6 +112,7 @@ pub(crate) async fn admit(host: &Arc<Host>, spec: InstanceSpec) -> Result<Option
     if let Some(lack) = host.totals.lacks(taken(host), &spec) {
         return Err(lack);
     }
+    host.disk_has_reserve()?;
     let first_host_id = host.ids.take(&guid).ok_or("insufficient resources: user ids")?;
     let admitted = write_down(host, spec, first_host_id).await;
     match admitted {
@@ -202,6 +232,7 @@ mod tests {
             memory_mb: 100,
             disk_mb: 1000,
             containers: 2,
+            disk_reserve_mb: 0,
         };
         let taken = |memory_mb, disk_mb, containers| Taken {
             memory_mb,

@@ -12,6 +12,7 @@ use wire::v1::cell_server::CellServer;
 
 use crate::error::{CellError, file};
 use crate::host::{Door, Host};
+use crate::images::ImageRecord;
 use crate::recovery;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -51,6 +52,11 @@ impl Cell {
     /// The service for a gRPC server.
     pub fn service(&self) -> CellServer<Service> {
         CellServer::new(Service(Arc::clone(&self.host))).max_decoding_message_size(LARGEST_REQUEST)
+    }
+
+    /// The images whose layers the cell keeps, the last used first. From memory; does not block.
+    pub fn images(&self) -> Vec<ImageRecord> {
+        self.host.cached_images()
     }
 
     /// Ends every instance gracefully, and after `deadline` at once. No instance is accepted from now on. The ends

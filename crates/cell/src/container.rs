@@ -102,6 +102,7 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), 
 
 /// Address, directory, root filesystem and network files.
 fn prepare(host: &Host, instance: &Instance) -> Result<Ipv4Addr, Failure> {
+    host.note_use(instance);
     let address = address::reserve(&host.network, instance.guid()).map_err(|error| platform(&error))?;
     make_dir(&instance.dir, 0o711).map_err(|error| platform(&error))?;
     let hosts = network::hosts(address, instance.guid());

@@ -17,6 +17,7 @@ use crate::admission::Totals;
 use crate::board::Board;
 use crate::error::{CellError, file};
 use crate::ids::IdRanges;
+use crate::images::{ImageRecord, Images};
 use crate::instance::Instance;
 use crate::layers::Fetcher;
 use crate::ledger::Ledger;
@@ -33,6 +34,7 @@ pub(crate) struct Host {
     pub(crate) network: Network,
     pub(crate) runtime: Runtime,
     pub(crate) ledger: Ledger,
+    pub(crate) images: Images,
     pub(crate) board: Board,
     pub(crate) ids: IdRanges,
     pub(crate) logs: LogSink,
@@ -58,6 +60,7 @@ impl Host {
         // Its lock keeps a second daemon out, so it comes before anything is touched.
         let store = LayerStore::open(&places.layers)?;
         let ledger = Ledger::open(&places.ledger)?;
+        let images = Images::open(&places.images)?;
         let runtime = Runtime::open(runtime::Settings {
             state_dir: places.run.clone(),
             cgroup_root: format!("slipway-{}", settings.tag),
@@ -70,13 +73,14 @@ impl Host {
         })?;
         let client = image::Client::new(settings.image.clone())?;
         Ok(Self {
-            totals: Totals::measure(&settings)?,
+            totals: Totals::measure(&settings, store.bytes())?,
             fetcher: Fetcher::new(client, store.clone(), tasks.clone()),
             rootfs: Rootfs::new(store.clone())?,
             store,
             network,
             runtime,
             ledger,
+            images,
             board: Board::new(),
             ids: IdRanges::default(),
             logs,
@@ -121,6 +125,25 @@ impl Host {
 
     pub(crate) fn remove(&self, guid: &str) {
         self.held().remove(guid);
+    }
+
+    /// Notes that an instance's image is in use, for the order in which unused layers go. Blocks.
+    pub(crate) fn note_use(&self, instance: &Instance) {
+        let diff_ids: Vec<_> = instance
+            .layers
+            .iter()
+            .map(|layer| layer.diff_id.clone())
+            .collect();
+        self.store.touch(&diff_ids);
+        let is_here = diff_ids.iter().all(|diff_id| self.store.size(diff_id).is_some());
+        if let (Some(image), true) = (&instance.spec.image, is_here) {
+            self.images.note(image, self.now_ns());
+        }
+    }
+
+    /// The images the cell keeps whole, the last used first.
+    pub(crate) fn cached_images(&self) -> Vec<ImageRecord> {
+        self.images.list(&self.store, &self.instances())
     }
 
     /// Wall-clock time, nanoseconds since 1970.

@@ -22,6 +22,8 @@ pub struct Settings {
     pub container_cidr: Cidr,
     /// What the cell offers.
     pub capacity: Capacity,
+    /// When layers of images nobody runs are removed.
+    pub collection: Collection,
     /// How registries are treated.
     pub image: image::Settings,
     /// Runs [`runtime::shim_main`] with what is appended: `["/proc/self/exe", "shim"]` for a binary that is its own.
@@ -30,8 +32,8 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
 }
 
-/// What instances may have in total. What is `None` is measured: the machine's memory, the disk below the data
-/// directory.
+/// What instances may have in total. What is `None` is measured: the machine's memory, what is free of the disk below
+/// the data directory or taken by the cell itself, less the reserve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
     /// Memory, MiB.
@@ -40,11 +42,38 @@ pub struct Capacity {
     pub disk_mb: Option<u64>,
     /// Containers; [`Capacity::CONTAINERS`] when `None`.
     pub containers: Option<u32>,
+    /// Free disk below the data directory under which no instance is accepted, MiB; a twentieth of the filesystem but
+    /// at most [`Capacity::DISK_RESERVE_MB`] when `None`.
+    pub disk_reserve_mb: Option<u64>,
 }
 
 impl Capacity {
     /// Containers of a cell by default (cloudfoundry/garden-runc-release:jobs/garden/spec, `max_containers`).
     pub const CONTAINERS: u32 = 250;
+    /// Most disk that is kept free by default, MiB.
+    pub const DISK_RESERVE_MB: u64 = 2048;
+}
+
+/// When layers of images that no instance uses are removed: the least recently used first, one at a time, with pauses.
+/// Until then they stay, however old: a layer that is here is not fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// Removal begins when more than this part of the filesystem is used, percent.
+    pub high_percent: u8,
+    /// And ends at this part, percent; at most `high_percent`.
+    pub low_percent: u8,
+    /// Most bytes the layers may have together, MiB; layers in use stay whatever they have.
+    pub image_store_mb: Option<u64>,
+}
+
+impl Default for Collection {
+    fn default() -> Self {
+        Self {
+            high_percent: 85,
+            low_percent: 75,
+            image_store_mb: None,
+        }
+    }
 }
 
 impl fmt::Debug for Settings {
@@ -55,6 +84,7 @@ impl fmt::Debug for Settings {
             .field("tag", &self.tag)
             .field("container_cidr", &self.container_cidr)
             .field("capacity", &self.capacity)
+            .field("collection", &self.collection)
             .finish_non_exhaustive()
     }
 }
@@ -69,6 +99,7 @@ impl fmt::Debug for Settings {
 ///     hosts  resolv.conf  shown in the container
 ///     log-position        number of the next line of output to tell
 ///   ledger/<guid>         0600 in 0700: what was accepted, with secrets
+///   images/<hex>          what is known of the images whose layers are kept
 ///   network/              address leases
 ///   run/<guid>/           0700: see runtime
 /// ```
@@ -77,6 +108,7 @@ pub(crate) struct Places {
     pub(crate) layers: PathBuf,
     pub(crate) instances: PathBuf,
     pub(crate) ledger: PathBuf,
+    pub(crate) images: PathBuf,
     pub(crate) network: PathBuf,
     pub(crate) run: PathBuf,
 }
@@ -87,6 +119,7 @@ impl Places {
             layers: data_dir.join("layers"),
             instances: data_dir.join("instances"),
             ledger: data_dir.join("ledger"),
+            images: data_dir.join("images"),
             network: data_dir.join("network"),
             run: data_dir.join("run"),
         }

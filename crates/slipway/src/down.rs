@@ -60,6 +60,7 @@ fn remove_apps(data: &DataDir) -> anyhow::Result<()> {
             container_cidr: cell::container_network(&tag, None)?,
             tag,
             capacity: cell::Capacity::default(),
+            collection: cell::Collection::default(),
             image: image::Settings::default(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
             clock: std::sync::Arc::new(base::SystemClock),

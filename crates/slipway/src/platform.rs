@@ -188,6 +188,7 @@ async fn start_cell(
                 memory_mb: config.memory_mb,
                 ..cell::Capacity::default()
             },
+            collection: cell::Collection::default(),
             image: image.clone(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
             clock: clock.clone(),

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::{SystemClock, Tasks};
-use cell::{Capacity, Cell, CellError, Settings};
+use cell::{Capacity, Cell, CellError, Collection, Settings};
 use futures_util::FutureExt;
 use network::Cidr;
 use tempfile::TempDir;
@@ -34,6 +34,7 @@ pub struct World {
     pub tag: String,
     pub registry: DockerRegistry,
     pub capacity: Capacity,
+    pub collection: Collection,
     cidr: Cidr,
     dir: TempDir,
     lines: Arc<Mutex<Vec<Envelope>>>,
@@ -82,7 +83,9 @@ impl World {
                 memory_mb: Some(1024),
                 disk_mb: Some(4096),
                 containers: Some(8),
+                ..Capacity::default()
             },
+            collection: Collection::default(),
             cidr: Cidr::new(Ipv4Addr::new(10, second, third, 0), 24),
             dir,
             lines: Arc::default(),
@@ -136,6 +139,7 @@ impl World {
             tag: self.tag.clone(),
             cidr: self.cidr.to_string(),
             registry: self.registry.host(),
+            collection: self.collection,
         }
         .settings(self.capacity)
     }
@@ -419,6 +423,7 @@ pub struct Place {
     tag: String,
     cidr: String,
     registry: String,
+    collection: Collection,
 }
 
 impl Place {
@@ -431,6 +436,7 @@ impl Place {
             tag: word(),
             cidr: word(),
             registry: word(),
+            collection: Collection::default(),
         }
     }
 
@@ -441,6 +447,7 @@ impl Place {
             tag: self.tag.clone(),
             container_cidr: self.cidr.parse().expect("a range"),
             capacity,
+            collection: self.collection,
             image: image::Settings {
                 insecure: vec![self.registry.clone()],
                 max_retries: 1,
