@@ -5,8 +5,8 @@
 //! stalled connection is resumed at the byte reached. Waiting for the consumer never counts as a stall.
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base::Tasks;
@@ -18,26 +18,26 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::client::{Call, Client, content_length};
+use crate::body::content_length;
+use crate::client::Client;
 use crate::credentials::Credentials;
 use crate::error::{ResolveError, one_line};
+use crate::mirror::Source;
 use crate::reference::Reference;
 use crate::retry::Failure;
-use crate::transport::Reply;
+use crate::session::{Call, Opened, Session};
 
 /// Chunks between the task and the reader. A chunk is what one read of a connection gives, some 16 to 400 KiB.
 const CHUNKS: usize = 16;
 /// New bytes that make the tries count from zero again. Bounds the tries of a blob by its size.
 const PROGRESS: u64 = 1 << 20;
-/// All waiting for the network together is bounded by this and by `SLOWEST` bytes a second.
-const LEAST_PATIENCE: Duration = Duration::from_secs(300);
-const SLOWEST: u64 = 32 * 1024;
+/// What part of all patience a mirror may use up.
+const MIRROR_SHARE: u32 = 4;
 
 /// Reads one blob. Blocks: use it in `spawn_blocking`, never in async code (it panics there). Dropping it ends the
 /// fetch.
 ///
 /// Errors carry a [`ResolveError`]: `error.get_ref()` and `downcast_ref`. After an error each read repeats it.
-#[derive(Debug)]
 pub struct BlobReader {
     chunks: mpsc::Receiver<Result<Bytes, ResolveError>>,
     current: Bytes,
@@ -48,10 +48,14 @@ pub struct BlobReader {
     what: String,
     state: State,
     fetched: Arc<AtomicU64>,
+    mirrors: UsedMirrors,
+    session: Session,
     _fetch: Fetch,
 }
 
-#[derive(Debug)]
+/// The mirrors that gave a part of a blob.
+type UsedMirrors = Arc<Mutex<Vec<String>>>;
+
 enum State {
     Reading,
     Verified,
@@ -61,9 +65,13 @@ enum State {
 /// Owns the fetching task: dropping the set aborts it.
 struct Fetch(#[expect(dead_code, reason = "held for its drop")] Tasks);
 
-impl std::fmt::Debug for Fetch {
+impl std::fmt::Debug for BlobReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Fetch")
+        f.debug_struct("BlobReader")
+            .field("what", &self.what)
+            .field("size", &self.size)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,12 +92,16 @@ impl Client {
             path: format!("blobs/{digest}"),
             what: what.clone(),
             accept: "*/*",
+            digest: None,
         };
-        let first = self.open(&call).await?;
+        let session = self.session();
+        let first = session.open(&call).await?;
         let (sender, chunks) = mpsc::channel(CHUNKS);
         let fetched = Arc::new(AtomicU64::new(0));
+        let mirrors = UsedMirrors::default();
         let pump = Pump {
-            client: self.clone(),
+            session: session.clone(),
+            mirrors: mirrors.clone(),
             call,
             size,
             sender,
@@ -107,6 +119,8 @@ impl Client {
             what,
             state: State::Reading,
             fetched,
+            mirrors,
+            session,
             _fetch: Fetch(tasks),
         })
     }
@@ -159,7 +173,8 @@ impl BlobReader {
             None => {
                 let cause = "the fetch was cancelled".to_owned();
                 self.state = State::Broken(ResolveError::Unreachable {
-                    host: self.what.clone(),
+                    host: "its registry".to_owned(),
+                    image: self.what.clone(),
                     cause,
                 });
             }
@@ -170,14 +185,26 @@ impl BlobReader {
         let got = Digest::from_sha256(&std::mem::take(&mut self.hash).finalize().into());
         if got == self.digest {
             self.state = State::Verified;
-        } else {
-            self.current.clear();
-            let what = format!("its bytes have the digest {got}");
-            self.state = State::Broken(ResolveError::Malformed {
-                image: self.what.clone(),
-                what,
-            });
+            return;
         }
+        self.current.clear();
+        let image = self.what.clone();
+        let mirrors = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+        for host in mirrors.iter() {
+            self.session.live.document.mirrors.distrust(host);
+        }
+        self.state = State::Broken(match mirrors.first() {
+            // Not the image's fault: the next try goes elsewhere.
+            Some(host) => ResolveError::Failing {
+                host: host.clone(),
+                image,
+                status: format!("with bytes of the digest {got}"),
+            },
+            None => ResolveError::Malformed {
+                image,
+                what: format!("its bytes have the digest {got}"),
+            },
+        });
     }
 }
 
@@ -203,7 +230,8 @@ fn io_error(error: &ResolveError) -> io::Error {
 
 /// The fetching side.
 struct Pump {
-    client: Client,
+    session: Session,
+    mirrors: UsedMirrors,
     call: Call,
     size: u64,
     sender: mpsc::Sender<Result<Bytes, ResolveError>>,
@@ -227,15 +255,15 @@ enum End {
 }
 
 impl Pump {
-    async fn run(self, first: Reply) {
+    async fn run(self, first: Opened) {
         if let Err(error) = self.stream(first).await {
             // A reader that is gone needs no error.
             let _ = self.sender.send(Err(error)).await;
         }
     }
 
-    async fn stream(&self, first: Reply) -> Result<(), ResolveError> {
-        let mut retries = self.client.retries();
+    async fn stream(&self, first: Opened) -> Result<(), ResolveError> {
+        let mut retries = self.session.retries();
         let mut position = Position {
             at: 0,
             waited: Duration::ZERO,
@@ -244,9 +272,9 @@ impl Pump {
         let mut opened = Ok(first);
         loop {
             let failure = match opened {
-                Ok(reply) => match self.drain(reply, &mut position).await {
+                Ok(mut opened) => match self.drain(&mut opened, &mut position).await {
                     End::Done => return Ok(()),
-                    End::Broken(failure) => failure,
+                    End::Broken(failure) => self.session.blame(&opened.source, failure),
                 },
                 Err(failure) => failure,
             };
@@ -255,18 +283,22 @@ impl Pump {
                 retries.reset();
             }
             retries.pause(failure).await?;
-            opened = self.client.try_open(&self.call, position.at).await;
+            opened = self.session.try_open(&self.call, position.at).await;
         }
     }
 
     /// Hands over one connection's bytes.
-    async fn drain(&self, mut reply: Reply, position: &mut Position) -> End {
-        let mut skip = match self.begin(&reply, position.at) {
+    async fn drain(&self, opened: &mut Opened, position: &mut Position) -> End {
+        let mut skip = match self.begin(opened, position.at) {
             Ok(skip) => skip,
             Err(failure) => return End::Broken(failure),
         };
+        if let Source::Mirror(host) = &opened.source {
+            let mut used = self.mirrors.lock().unwrap_or_else(PoisonError::into_inner);
+            used.push(host.clone());
+        }
         while position.at < self.size {
-            let mut chunk = match self.next_chunk(&mut reply, position).await {
+            let mut chunk = match self.next_chunk(opened, position).await {
                 Ok(chunk) => chunk,
                 Err(failure) => return End::Broken(failure),
             };
@@ -292,9 +324,9 @@ impl Pump {
     }
 
     /// How many bytes of this answer are known already: registries may ignore a range.
-    fn begin(&self, reply: &Reply, at: u64) -> Result<u64, Failure> {
-        let headers = reply.response.headers();
-        if reply.response.status() == StatusCode::PARTIAL_CONTENT {
+    fn begin(&self, opened: &Opened, at: u64) -> Result<u64, Failure> {
+        let headers = opened.reply.response.headers();
+        if opened.reply.response.status() == StatusCode::PARTIAL_CONTENT {
             let range = headers
                 .get(CONTENT_RANGE)
                 .and_then(|v| v.to_str().ok())
@@ -320,37 +352,44 @@ impl Pump {
         }
     }
 
-    async fn next_chunk(&self, reply: &mut Reply, position: &mut Position) -> Result<Bytes, Failure> {
-        let stall = self.client.settings().timeouts.stall;
+    async fn next_chunk(&self, opened: &mut Opened, position: &mut Position) -> Result<Bytes, Failure> {
+        let timeouts = &self.session.shared.timeouts;
+        let reply = &mut opened.reply;
         let unreachable = |cause: String| ResolveError::Unreachable {
             host: reply.host.clone(),
+            image: self.call.what.clone(),
             cause,
         };
         let asked = Instant::now();
-        let got = tokio::time::timeout(stall, reply.response.chunk()).await;
+        let got = tokio::time::timeout(timeouts.stall, reply.response.chunk()).await;
         position.waited += asked.elapsed();
-        if position.waited > self.patience() {
-            return Err(unreachable(format!("{} came too slowly", self.call.what)).into());
+        let sent = format!("it sent {} of {} bytes", position.at, self.size);
+        if position.waited > self.patience(&opened.source) {
+            let waited = position.waited.as_secs_f32();
+            return Err(unreachable(format!("{sent} in {waited:.1} s, which is too slow")).into());
         }
         match got {
             Ok(Ok(Some(chunk))) => Ok(chunk),
-            Ok(Ok(None)) => Err(Failure::passing(unreachable(format!(
-                "it sent {} of {} bytes of {}",
-                position.at, self.size, self.call.what
-            )))),
-            Ok(Err(error)) => Err(Failure::passing(unreachable(crate::transport::root_cause(
-                &error,
-            )))),
+            Ok(Ok(None)) => Err(Failure::passing(unreachable(sent))),
+            Ok(Err(error)) => {
+                let cause = crate::cause::root_cause(&error);
+                Err(Failure::passing(unreachable(format!("{sent}, then {cause}"))))
+            }
             Err(_) => Err(Failure::passing(unreachable(format!(
-                "it sent nothing of {} for {} s",
-                self.call.what,
-                stall.as_secs_f32()
+                "{sent}, then nothing for {} s",
+                timeouts.stall.as_secs_f32()
             )))),
         }
     }
 
-    fn patience(&self) -> Duration {
-        LEAST_PATIENCE + Duration::from_secs(self.size / SLOWEST)
+    /// How long this blob may be waited for in all.
+    fn patience(&self, source: &Source) -> Duration {
+        let timeouts = &self.session.shared.timeouts;
+        let all = timeouts.patience + Duration::from_secs(self.size / timeouts.slowest.max(1));
+        match source {
+            Source::Registry => all,
+            Source::Mirror(_) => all / MIRROR_SHARE,
+        }
     }
 
     fn malformed(&self, what: String) -> ResolveError {

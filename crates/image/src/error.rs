@@ -47,21 +47,25 @@ pub enum ResolveError {
     },
     /// The certificate is not trusted, or the host speaks no TLS.
     #[error(
-        "TLS with {host} failed ({cause}); add the CA with --registry-ca or list {host} with --insecure-registry"
+        "{image} cannot be fetched: TLS with {host} failed ({cause}); add the CA with --registry-ca or list {host} with --insecure-registry"
     )]
     Tls {
         /// `HOST:PORT`.
         host: String,
+        /// What was asked for.
+        image: String,
         /// From the TLS library.
         cause: String,
     },
     /// No connection, or no answer in time.
     #[error(
-        "{host} cannot be reached ({cause}); check the registry's name, its port, the network and the proxy settings"
+        "{image} cannot be fetched: {host} cannot be reached ({cause}); check the registry's name, its port, the network and the proxy settings"
     )]
     Unreachable {
         /// `HOST:PORT`.
         host: String,
+        /// What was asked for.
+        image: String,
         /// From the network.
         cause: String,
     },
@@ -83,6 +87,16 @@ pub enum ResolveError {
         /// What was about to happen.
         what: String,
         /// What to do.
+        remedy: String,
+    },
+    /// The operator's rules or address policy are against it.
+    #[error("{image} is refused: {why}; {remedy}")]
+    Refused {
+        /// What was asked for.
+        image: String,
+        /// The rule or the address.
+        why: String,
+        /// What a user or an administrator can do.
         remedy: String,
     },
     /// The image exists, for other platforms.
@@ -135,6 +149,7 @@ pub enum ErrorKind {
     Unreachable,
     Failing,
     Unsafe,
+    Refused,
     WrongPlatform,
     Schema1,
     Malformed,
@@ -152,6 +167,7 @@ impl ResolveError {
             Self::Unreachable { .. } => ErrorKind::Unreachable,
             Self::Failing { .. } => ErrorKind::Failing,
             Self::Unsafe { .. } => ErrorKind::Unsafe,
+            Self::Refused { .. } => ErrorKind::Refused,
             Self::WrongPlatform { .. } => ErrorKind::WrongPlatform,
             Self::Schema1 { .. } => ErrorKind::Schema1,
             Self::Malformed { .. } => ErrorKind::Malformed,
@@ -237,6 +253,7 @@ mod tests {
         );
         let tls = ResolveError::Tls {
             host: "reg:443".to_owned(),
+            image: "reg/a:1".to_owned(),
             cause: "x".to_owned(),
         };
         assert!(

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use model::{Digest, ImageConfig, Layer, Platform};
 use sha2::{Digest as _, Sha256};
 
-use crate::client::{Call, Client, Document};
+use crate::client::Client;
 use crate::config::{self, Configuration};
 use crate::credentials::Credentials;
 use crate::error::{ResolveError, one_line};
 use crate::manifest::{self, Blob, Fault, Image, Manifest};
 use crate::platform;
 use crate::reference::Reference;
+use crate::session::{Answer, Call, Session};
 
 /// Largest manifest or index (the limit registries themselves set).
 const MAX_MANIFEST: usize = 4 << 20;
@@ -61,7 +62,7 @@ impl Client {
     ) -> Result<Resolved, ResolveError> {
         let image = reference.canonical();
         let resolution = Resolution {
-            client: self,
+            session: self.session(),
             reference,
             credentials,
             wanted,
@@ -72,7 +73,7 @@ impl Client {
 }
 
 struct Resolution<'a> {
-    client: &'a Client,
+    session: Session,
     reference: &'a Reference,
     credentials: Option<&'a Credentials>,
     wanted: &'a Platform,
@@ -105,11 +106,14 @@ impl Resolution<'_> {
 
     async fn first_manifest(&self) -> Result<(Digest, Manifest), ResolveError> {
         let path = format!("manifests/{}", self.reference.selector());
-        let document = self.document(path, manifest::ACCEPT, MAX_MANIFEST).await?;
+        let digest = self.reference.digest();
+        let document = self
+            .document((path, digest), manifest::ACCEPT, MAX_MANIFEST)
+            .await?;
         // Schema 1 has a digest over a part of its bytes, so it is refused before any comparison.
         let manifest = self.parse(&document)?;
         let digest = digest_of(&document.bytes);
-        let announced = document.digest.and_then(|text| text.parse::<Digest>().ok());
+        let announced = document.header("docker-content-digest").parse::<Digest>().ok();
         if let Some(asked) = self.reference.digest().filter(|asked| **asked != digest) {
             return Err(self.mismatch("manifest", asked, &digest));
         }
@@ -122,7 +126,7 @@ impl Resolution<'_> {
     async fn child_manifest(&self, blob: &Blob) -> Result<Manifest, ResolveError> {
         let document = self
             .document(
-                format!("manifests/{}", blob.digest),
+                (format!("manifests/{}", blob.digest), Some(&blob.digest)),
                 manifest::ACCEPT,
                 MAX_MANIFEST,
             )
@@ -144,7 +148,11 @@ impl Resolution<'_> {
             return Err(self.fault(Fault::Malformed(what)));
         }
         let document = self
-            .document(format!("blobs/{}", blob.digest), "*/*", MAX_CONFIG)
+            .document(
+                (format!("blobs/{}", blob.digest), Some(&blob.digest)),
+                "*/*",
+                MAX_CONFIG,
+            )
             .await?;
         self.check("configuration", blob, &document.bytes)?;
         let configuration =
@@ -198,22 +206,23 @@ impl Resolution<'_> {
 
     async fn document(
         &self,
-        path: String,
+        (path, digest): (String, Option<&Digest>),
         accept: &'static str,
         cap: usize,
-    ) -> Result<Document, ResolveError> {
+    ) -> Result<Answer, ResolveError> {
         let call = Call {
             reference: self.reference.clone(),
             credentials: self.credentials.cloned(),
             path,
             what: self.image.clone(),
             accept,
+            digest: digest.cloned(),
         };
-        self.client.document(&call, cap).await
+        self.session.document(&call, cap).await
     }
 
-    fn parse(&self, document: &Document) -> Result<Manifest, ResolveError> {
-        manifest::parse(&document.bytes, &document.content_type).map_err(|fault| self.fault(fault))
+    fn parse(&self, document: &Answer) -> Result<Manifest, ResolveError> {
+        manifest::parse(&document.bytes, document.content_type()).map_err(|fault| self.fault(fault))
     }
 
     fn check(&self, name: &str, blob: &Blob, bytes: &[u8]) -> Result<(), ResolveError> {

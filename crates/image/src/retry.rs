@@ -14,6 +14,7 @@ use crate::error::ResolveError;
 use crate::settings::Timeouts;
 
 /// A failed try.
+#[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// Boxed: it rides in every result of a request.
     pub(crate) error: Box<ResolveError>,

@@ -1,20 +1,14 @@
-//! What an operator says about registries, checked before the first request.
+//! How the client behaves, and what an operator can have written wrongly.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::authority::Authority;
-use crate::reference::HUB;
+use model::RegistrySettings;
 
 /// How the client treats registries.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Registry of references that name none; the public hub unless changed.
-    pub default_registry: String,
-    /// `HOST:PORT` of registries whose certificate is not checked and which may speak plain HTTP.
-    pub insecure: Vec<String>,
-    /// PEM bundles of certificate authorities trusted besides the system's.
-    pub extra_ca_pem: Vec<Vec<u8>>,
+    /// The operator's document to begin with; [`crate::Client::apply`] replaces it.
+    pub registry: RegistrySettings,
     /// How often one request is tried again after a fault that may pass.
     pub max_retries: u32,
     /// Longest waits.
@@ -30,18 +24,22 @@ pub struct Timeouts {
     pub response: Duration,
     /// Without one byte of a blob, before its connection is given up and resumed.
     pub stall: Duration,
+    /// All waiting for the network during one blob together, besides what `slowest` grants its size.
+    pub patience: Duration,
+    /// Bytes a second below which a registry is too slow, once `patience` is used up.
+    pub slowest: u64,
     /// Pause before the first retry; later ones double.
     pub first_pause: Duration,
     /// Longest pause before a retry. A registry that demands more with `Retry-After` is reported instead of waited for.
     pub longest_pause: Duration,
+    /// How long a mirror that did not answer is passed over.
+    pub mirror_rest: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            default_registry: HUB.to_owned(),
-            insecure: Vec::new(),
-            extra_ca_pem: Vec::new(),
+            registry: RegistrySettings::default(),
             max_retries: 4,
             timeouts: Timeouts::default(),
         }
@@ -54,13 +52,16 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             response: Duration::from_secs(30),
             stall: Duration::from_secs(30),
+            patience: Duration::from_secs(300),
+            slowest: 32 * 1024,
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
+            mirror_rest: Duration::from_secs(30),
         }
     }
 }
 
-/// Settings that cannot be used.
+/// Settings that cannot be used. Each names the wrong entry and what to write instead.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// An insecure entry such as `https://host:5000`.
@@ -83,61 +84,31 @@ pub enum SettingsError {
         /// Why.
         cause: String,
     },
+    /// An entry of any other list or value.
+    #[error("{list} entry {entry:?} {why}; write {write}")]
+    Entry {
+        /// Where it stands in the document, such as `addresses.allow`.
+        list: &'static str,
+        /// The entry, without what could be a password.
+        entry: String,
+        /// What is wrong.
+        why: &'static str,
+        /// The right form.
+        write: &'static str,
+    },
+    /// More entries than a document may have.
+    #[error(
+        "{list} has {count} entries, more than {most}; write fewer, for example with *.DOMAIN or HOST/PATH/*"
+    )]
+    TooMany {
+        /// Where.
+        list: &'static str,
+        /// How many there are.
+        count: usize,
+        /// How many there may be.
+        most: usize,
+    },
     /// The HTTP client did not start.
     #[error("the registry client cannot start: {0}")]
     Http(String),
-}
-
-impl Settings {
-    /// The insecure list in the form requests are compared with: lower-case `host:port`.
-    pub(crate) fn insecure_set(&self) -> Result<HashSet<String>, SettingsError> {
-        self.insecure
-            .iter()
-            .map(|entry| insecure_entry(entry.trim()))
-            .collect()
-    }
-
-    /// The default registry in its written form.
-    pub(crate) fn check_default_registry(&self) -> Result<(), SettingsError> {
-        match Authority::parse(&self.default_registry) {
-            Some(_) => Ok(()),
-            None => Err(SettingsError::DefaultRegistry(self.default_registry.clone())),
-        }
-    }
-}
-
-fn insecure_entry(entry: &str) -> Result<String, SettingsError> {
-    if entry.contains("://") {
-        return Err(SettingsError::InsecureScheme(entry.to_owned()));
-    }
-    match Authority::parse(entry) {
-        Some(authority @ Authority { port: Some(_), .. }) => Ok(authority.to_string()),
-        Some(_) => Err(SettingsError::InsecureWithoutPort(entry.to_owned())),
-        None => Err(SettingsError::InsecureMalformed(entry.to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_insecure_list_takes_host_and_port_only() {
-        let check = |entry: &str| {
-            let settings = Settings {
-                insecure: vec![entry.to_owned()],
-                ..Settings::default()
-            };
-            settings.insecure_set().map_err(|e| e.to_string())
-        };
-        assert!(check("Reg.Example:5000").unwrap().contains("reg.example:5000"));
-        assert!(check("[::1]:5000").is_ok());
-        assert!(
-            check("http://reg:5000")
-                .unwrap_err()
-                .contains("must not have a scheme")
-        );
-        assert!(check("reg.example").unwrap_err().contains("has no port"));
-        assert!(check("reg:5000/path").unwrap_err().contains("HOST:PORT"));
-    }
 }

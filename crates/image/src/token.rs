@@ -4,7 +4,7 @@
 //! credentials, so that one tenant's token never serves another.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::credentials::Credentials;
+use crate::retry::Failure;
 
 /// Life of a token that does not say (the protocol's default).
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
@@ -40,16 +41,37 @@ pub(crate) struct Grant {
     until: Instant,
 }
 
+impl Grant {
+    /// A header that is good for `life`.
+    pub(crate) fn for_life(mut header: HeaderValue, life: Duration) -> Self {
+        header.set_sensitive(true);
+        Self {
+            header,
+            until: Instant::now() + life.min(LONGEST_LIFE).saturating_sub(MARGIN),
+        }
+    }
+}
+
 /// Headers in use.
 #[derive(Default)]
-pub(crate) struct Grants(Mutex<HashMap<Holder, Grant>>);
+pub(crate) struct Grants {
+    kept: Mutex<HashMap<Holder, Grant>>,
+    flights: Mutex<HashMap<Holder, Weak<Flight>>>,
+}
+
+/// Held by the one that fetches a header; says when and how the last fetch failed.
+pub(crate) type Flight = tokio::sync::Mutex<Option<(Instant, Failure)>>;
 
 impl Grants {
     pub(crate) fn get(&self, holder: &Holder) -> Option<HeaderValue> {
-        self.lock()
-            .get(holder)
+        self.grant(holder).map(|grant| grant.header)
+    }
+
+    pub(crate) fn grant(&self, holder: &Holder) -> Option<Grant> {
+        let kept = self.lock();
+        kept.get(holder)
             .filter(|grant| Instant::now() < grant.until)
-            .map(|grant| grant.header.clone())
+            .cloned()
     }
 
     pub(crate) fn keep(&self, holder: Holder, grant: Grant) {
@@ -77,8 +99,20 @@ impl Grants {
         }
     }
 
+    /// The lock under which a holder's header is fetched; it lives as long as somebody holds it.
+    pub(crate) fn flight(&self, holder: &Holder) -> Arc<Flight> {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(holder).and_then(Weak::upgrade) {
+            return flight;
+        }
+        flights.retain(|_, flight| flight.strong_count() > 0);
+        let flight = Arc::new(Flight::default());
+        flights.insert(holder.clone(), Arc::downgrade(&flight));
+        flight
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Holder, Grant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,13 +149,9 @@ pub(crate) fn bearer(body: &[u8]) -> Result<Grant, &'static str> {
         .and_then(|s| Duration::try_from_secs_f64(s).ok())
         .unwrap_or(DEFAULT_LIFE)
         .min(LONGEST_LIFE);
-    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+    let header = HeaderValue::try_from(format!("Bearer {token}"))
         .map_err(|_| "the token holds characters no header may")?;
-    header.set_sensitive(true);
-    Ok(Grant {
-        header,
-        until: Instant::now() + life.saturating_sub(MARGIN),
-    })
+    Ok(Grant::for_life(header, life))
 }
 
 /// Where to ask for a token: the realm with service, scope and, for the server's log, the account.

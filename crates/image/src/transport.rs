@@ -2,24 +2,30 @@
 //!
 //! Rules: `Authorization` goes to the host and port it was made for and, once a redirect has left them, nowhere else.
 //! A redirect from HTTPS to plain HTTP is followed only to a host of the insecure list. Plain HTTP is spoken only with
-//! hosts of that list, after TLS with them did not work.
+//! hosts of that list, after TLS with them did not work. Every host is judged before it is connected to: its name by
+//! the rules, its address by the address policy.
 
 use std::collections::HashSet;
-use std::error::Error as StdError;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
-use reqwest::{Certificate, Response, StatusCode, redirect};
+use reqwest::{Certificate, Method, Response, StatusCode, redirect};
 use url::Url;
 
+use crate::addresses::{AddressPolicy, RefusedAddress, Standing};
 use crate::authority;
-use crate::error::{ResolveError, one_line};
+use crate::cause::{classify, root_cause};
+use crate::document::Document;
+use crate::error::ResolveError;
+use crate::policy::{Place, Refusal, Rules};
+use crate::proxies::Proxies;
+use crate::resolver::Resolver;
 use crate::retry::Failure;
-use crate::settings::{Settings, SettingsError, Timeouts};
+use crate::settings::{SettingsError, Timeouts};
 
 const MAX_REDIRECTS: usize = 5;
 
-/// What to GET.
+/// What to ask for.
 pub(crate) struct Get<'a> {
     pub(crate) url: Url,
     /// What the request is about, for messages.
@@ -29,6 +35,18 @@ pub(crate) struct Get<'a> {
     pub(crate) authorization: Option<HeaderValue>,
     /// First byte wanted; 0 for all.
     pub(crate) range_from: u64,
+    pub(crate) verb: Verb,
+}
+
+/// How it is asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum Verb {
+    /// GET, redirects followed.
+    Get,
+    /// HEAD; a redirect is an answer too.
+    Head,
+    /// POST of JSON with further headers; a redirect is an answer too.
+    Post(Vec<(&'static str, HeaderValue)>, &'static str),
 }
 
 /// An answer that is not a redirect.
@@ -51,24 +69,45 @@ pub(crate) enum Origin {
 
 /// Connections to registries and where they redirect to.
 pub(crate) struct Transport {
-    /// An error text when this machine has no certificate authorities at all: only TLS fails then.
-    checked: Result<reqwest::Client, String>,
-    unchecked: reqwest::Client,
+    named: Pair,
+    strangers: Pair,
+    proxied: Option<Pair>,
+    proxies: Proxies,
+    rules: Rules,
+    addresses: Arc<AddressPolicy>,
     insecure: HashSet<String>,
     /// Hosts of the insecure list that were found to speak plain HTTP.
     plain: Mutex<HashSet<String>>,
     timeouts: Timeouts,
 }
 
-impl Transport {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, SettingsError> {
-        let authorities = authorities(&settings.extra_ca_pem)?;
+/// Clients with one way to find addresses.
+struct Pair {
+    /// An error text when this machine has no certificate authorities at all: only TLS fails then.
+    checked: Result<reqwest::Client, String>,
+    unchecked: reqwest::Client,
+}
+
+impl Pair {
+    fn new(
+        document: &Document,
+        resolver: Resolver,
+        proxies: Option<&Proxies>,
+        timeouts: &Timeouts,
+    ) -> Result<Self, SettingsError> {
+        let authorities = authorities(&document.settings.ca_certificates)?;
+        let resolver = Arc::new(resolver);
         let builder = || {
-            reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .redirect(redirect::Policy::none())
                 .referer(false)
-                .connect_timeout(settings.timeouts.connect)
-                .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(timeouts.connect)
+                .dns_resolver(resolver.clone())
+                .user_agent(concat!("slipway/", env!("CARGO_PKG_VERSION")));
+            match proxies {
+                Some(proxies) => proxies.configure(builder),
+                None => builder.no_proxy(),
+            }
         };
         let has_extra = !authorities.is_empty();
         let checked = builder()
@@ -82,9 +121,33 @@ impl Transport {
         Ok(Self {
             checked,
             unchecked: unchecked.map_err(|e| SettingsError::Http(root_cause(&e)))?,
-            insecure: settings.insecure_set()?,
+        })
+    }
+}
+
+impl Transport {
+    pub(crate) fn new(document: &Document, timeouts: &Timeouts) -> Result<Self, SettingsError> {
+        let addresses = Arc::new(document.addresses.clone());
+        let proxies = document.proxies.clone();
+        let direct = |standing| {
+            let resolver = Resolver::judging(addresses.clone(), standing);
+            Pair::new(document, resolver, None, timeouts)
+        };
+        // A proxy resolves names itself: what it finds is its own policy's affair. Only its own name is resolved here.
+        let proxied = proxies
+            .any()
+            .then(|| Pair::new(document, Resolver::trusting(), Some(&proxies), timeouts))
+            .transpose()?;
+        Ok(Self {
+            named: direct(Standing::Named)?,
+            strangers: direct(Standing::Stranger)?,
+            proxied,
+            proxies,
+            rules: document.rules.clone(),
+            addresses,
+            insecure: document.insecure.clone(),
             plain: Mutex::default(),
-            timeouts: settings.timeouts,
+            timeouts: *timeouts,
         })
     }
 
@@ -93,14 +156,15 @@ impl Transport {
         self.insecure.contains(&authority::of_url(url))
     }
 
-    /// Sends a GET and follows redirects.
+    /// Sends a request and follows the redirects of a GET.
     pub(crate) async fn get(&self, mut get: Get<'_>) -> Result<Reply, Failure> {
         let asked = authority::of_url(&get.url);
+        let place = Place::of_url(&get.url);
         let mut origin = Origin::Asked;
         for _ in 0..=MAX_REDIRECTS {
             let (response, url) = self.send(&get).await?;
             let host = authority::of_url(&url);
-            if !is_redirect(response.status()) {
+            if !is_redirect(response.status()) || !matches!(get.verb, Verb::Get) {
                 return Ok(Reply {
                     response,
                     host,
@@ -108,6 +172,9 @@ impl Transport {
                 });
             }
             get.url = self.redirected(&url, &response, get.image)?;
+            if let Some(place) = &place {
+                self.judge_host(place, &get.url, get.image)?;
+            }
             if authority::of_url(&get.url) != asked {
                 origin = Origin::Elsewhere;
                 get.authorization = None;
@@ -153,30 +220,65 @@ impl Transport {
         Ok(target)
     }
 
+    /// Whether the registry at `asked` may lead to this URL's host.
+    pub(crate) fn judge_host(&self, asked: &Place, url: &Url, image: &str) -> Result<(), ResolveError> {
+        let Some(target) = Place::of_url(url) else {
+            return Ok(());
+        };
+        self.rules
+            .judge_host(asked, &target)
+            .map_err(|refusal| ResolveError::Refused {
+                image: image.to_owned(),
+                why: format!("{} leads to {}, and {refusal}", asked.host, target.host),
+                remedy: match refusal {
+                    Refusal::Denied { .. } => "an administrator can change the deny rule".to_owned(),
+                    Refusal::NotAllowed { .. } => {
+                        format!("an administrator can add {} to redirects", target.host)
+                    }
+                },
+            })
+    }
+
+    /// The clients for a URL, if its host may be connected to as far as its name tells.
+    fn pair(&self, url: &Url, image: &str) -> Result<&Pair, Failure> {
+        if let Err(refused) = self.addresses.judge_literal(url) {
+            return Err(refused_address(image, authority::of_url(url), &refused).into());
+        }
+        match (&self.proxied, self.addresses.standing(url)) {
+            (Some(proxied), _) if self.proxies.proxy_of(url).is_some() => Ok(proxied),
+            (_, Standing::Named) => Ok(&self.named),
+            (_, Standing::Stranger) => Ok(&self.strangers),
+        }
+    }
+
     /// One request, without redirects; gives the URL it went to, which differs in scheme for a plain HTTP registry.
     async fn send(&self, get: &Get<'_>) -> Result<(Response, Url), Failure> {
         let host = authority::of_url(&get.url);
         if !self.insecure.contains(&host) {
-            return match &self.checked {
+            let pair = self.pair(&get.url, get.image)?;
+            return match &pair.checked {
                 Ok(client) => Ok((self.send_with(client, &get.url, get).await?, get.url.clone())),
                 Err(cause) if get.url.scheme() == "https" => Err(ResolveError::Tls {
                     host,
+                    image: get.image.to_owned(),
                     cause: cause.clone(),
                 }
                 .into()),
                 Err(_) => Ok((
-                    self.send_with(&self.unchecked, &get.url, get).await?,
+                    self.send_with(&pair.unchecked, &get.url, get).await?,
                     get.url.clone(),
                 )),
             };
         }
         let plain = as_plain(&get.url);
         if get.url.scheme() == "https" && !self.plain().contains(&host) {
-            match self.send_with(&self.unchecked, &get.url, get).await {
+            let client = &self.pair(&get.url, get.image)?.unchecked;
+            match self.send_with(client, &get.url, get).await {
                 Ok(response) => return Ok((response, get.url.clone())),
                 Err(failure) if !before_any_answer(&failure) => return Err(failure),
                 Err(failure) => {
-                    let Ok(response) = self.send_with(&self.unchecked, &plain, get).await else {
+                    let client = &self.pair(&plain, get.image)?.unchecked;
+                    let Ok(response) = self.send_with(client, &plain, get).await else {
                         return Err(failure);
                     };
                     tracing::debug!(host, "insecure registry speaks plain HTTP");
@@ -185,7 +287,8 @@ impl Transport {
                 }
             }
         }
-        let sent = self.send_with(&self.unchecked, &plain, get).await;
+        let client = &self.pair(&plain, get.image)?.unchecked;
+        let sent = self.send_with(client, &plain, get).await;
         if sent.is_err() {
             // It may have learnt TLS since: find out anew.
             self.plain().remove(&host);
@@ -199,7 +302,18 @@ impl Transport {
         url: &Url,
         get: &Get<'_>,
     ) -> Result<Response, Failure> {
-        let mut request = client.get(url.clone()).header(ACCEPT, get.accept);
+        let method = match get.verb {
+            Verb::Get => Method::GET,
+            Verb::Head => Method::HEAD,
+            Verb::Post(..) => Method::POST,
+        };
+        let mut request = client.request(method, url.clone()).header(ACCEPT, get.accept);
+        if let Verb::Post(headers, body) = &get.verb {
+            for (name, value) in headers {
+                request = request.header(*name, value.clone());
+            }
+            request = request.body(*body);
+        }
         if let Some(value) = &get.authorization {
             request = request.header(AUTHORIZATION, value.clone());
         }
@@ -209,10 +323,11 @@ impl Transport {
         let host = authority::of_url(url);
         match tokio::time::timeout(self.timeouts.response, request.send()).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(classify(&error, host)),
+            Ok(Err(error)) => Err(classify(&error, host, get.image)),
             Err(_) => {
                 let cause = format!("no answer within {} s", self.timeouts.response.as_secs_f32());
-                Err(Failure::passing(ResolveError::Unreachable { host, cause }))
+                let image = get.image.to_owned();
+                Err(Failure::passing(ResolveError::Unreachable { host, image, cause }))
             }
         }
     }
@@ -222,11 +337,28 @@ impl Transport {
     }
 }
 
-fn authorities(bundles: &[Vec<u8>]) -> Result<Vec<Certificate>, SettingsError> {
+/// An address refused, in words that are the same whether or not anything listens there.
+pub(crate) fn refused_address(image: &str, host: String, refused: &RefusedAddress) -> ResolveError {
+    let remedy = match refused {
+        RefusedAddress::Class { address, .. } => format!(
+            "name a registry with a public address, or ask an administrator to list {address} under addresses.allow"
+        ),
+        RefusedAddress::Denied { .. } => {
+            "name another registry, or ask an administrator to change addresses.deny".to_owned()
+        }
+    };
+    ResolveError::Refused {
+        image: image.to_owned(),
+        why: format!("{host} may not be connected to, {refused}"),
+        remedy,
+    }
+}
+
+fn authorities(bundles: &[String]) -> Result<Vec<Certificate>, SettingsError> {
     let mut all = Vec::new();
     for (bundle, number) in bundles.iter().zip(1..) {
         let unusable = |cause: String| SettingsError::CertificateAuthority { number, cause };
-        let found = Certificate::from_pem_bundle(bundle).map_err(|e| unusable(root_cause(&e)))?;
+        let found = Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|e| unusable(root_cause(&e)))?;
         if found.is_empty() {
             return Err(unusable("it holds no certificate".to_owned()));
         }
@@ -263,68 +395,6 @@ fn before_any_answer(failure: &Failure) -> bool {
         *failure.error,
         ResolveError::Tls { .. } | ResolveError::Unreachable { .. }
     )
-}
-
-/// TLS refusals will not pass by waiting; anything else on the network may.
-pub(crate) fn classify(error: &reqwest::Error, host: String) -> Failure {
-    match find_tls(error) {
-        Some(tls @ rustls::Error::InvalidCertificate(_)) => ResolveError::Tls {
-            host,
-            cause: one_line(&format!("x509: {tls}")),
-        }
-        .into(),
-        Some(rustls::Error::InvalidMessage(_)) => ResolveError::Tls {
-            host,
-            cause: "it does not speak TLS".to_owned(),
-        }
-        .into(),
-        Some(tls) => ResolveError::Tls {
-            host,
-            cause: one_line(&tls.to_string()),
-        }
-        .into(),
-        None => Failure::passing(ResolveError::Unreachable {
-            host,
-            cause: root_cause(error),
-        }),
-    }
-}
-
-/// Steps down a chain of causes. `io::Error` hides the error it wraps from `source`, so it is opened by hand.
-fn next_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
-fn find_tls(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref() {
-            return Some(tls);
-        }
-        cause = next_cause(error);
-    }
-    None
-}
-
-/// The innermost cause: reqwest's outer ones print the URL, whose query may hold a signature.
-pub(crate) fn root_cause(error: &reqwest::Error) -> String {
-    let Some(mut cause) = error.source() else {
-        return if error.is_timeout() {
-            "timed out".to_owned()
-        } else {
-            "the request failed".to_owned()
-        };
-    };
-    while let Some(inner) = next_cause(cause) {
-        cause = inner;
-    }
-    one_line(&cause.to_string())
 }
 
 #[cfg(test)]

@@ -20,19 +20,23 @@ use std::io::Read;
 use std::time::Duration;
 
 use image::{BlobReader, Client, Credentials, Reference, Settings, Timeouts};
-use model::{Digest, Platform};
+use model::{Digest, Platform, RegistrySettings};
 
 /// Settings with short waits, for which `hosts` are insecure.
 pub fn settings(hosts: &[&str]) -> Settings {
     testkit::tls();
     Settings {
-        insecure: hosts.iter().map(|host| (*host).to_owned()).collect(),
+        registry: RegistrySettings {
+            insecure: hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..RegistrySettings::default()
+        },
         timeouts: Timeouts {
             connect: Duration::from_secs(5),
             response: Duration::from_secs(10),
             stall: Duration::from_secs(10),
             first_pause: Duration::from_millis(5),
             longest_pause: Duration::from_secs(5),
+            ..Timeouts::default()
         },
         ..Settings::default()
     }
@@ -41,6 +45,13 @@ pub fn settings(hosts: &[&str]) -> Settings {
 /// A client for which `hosts` are insecure.
 pub fn client(hosts: &[&str]) -> Client {
     Client::new(settings(hosts)).expect("settings are good")
+}
+
+/// A client that may connect to this machine, where no host is insecure.
+pub fn loopback_client() -> Client {
+    let mut settings = settings(&[]);
+    settings.registry.addresses.allow = vec!["127.0.0.0/8".to_owned(), "::1".to_owned()];
+    Client::new(settings).expect("settings are good")
 }
 
 /// A reference whose default registry does not matter.

@@ -135,10 +135,9 @@ async fn a_registry_with_tls_may_not_redirect_to_plain_http() {
         .unwrap();
     let image = reference(&format!("{host}/app"));
     let trusting = |insecure: &[&str]| {
-        let settings = image::Settings {
-            extra_ca_pem: vec![pki.ca.clone().into_bytes()],
-            ..settings(insecure)
-        };
+        let mut settings = settings(insecure);
+        settings.registry.ca_certificates = vec![pki.ca.clone()];
+        settings.registry.addresses.allow = vec!["127.0.0.1".to_owned()];
         Client::new(settings).unwrap()
     };
     let (id, size) = (digest(&bytes), bytes.len() as u64);

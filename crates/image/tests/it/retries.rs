@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use image::{ErrorKind, ResolveError};
 
 use crate::scripted::{Answer, Ending, Server};
-use crate::{client, platform, reference};
+use crate::{client, loopback_client, platform, reference};
 
 /// Gives `first` so many times, then 404: the end of what is looked at here.
 async fn failing(times: usize, first: Answer) -> Server {
@@ -111,7 +111,7 @@ async fn nobody_at_home_is_said() {
     let host = held.local_addr().unwrap().to_string();
     drop(held);
     let image = reference(&format!("{host}/app"));
-    let error = client(&[])
+    let error = loopback_client()
         .resolve(&image, None, &platform("amd64"))
         .await
         .unwrap_err();

@@ -5,7 +5,7 @@ use testkit::docker_registry::{DockerRegistry, Guard};
 use testkit::made_up::{config, noise};
 use testkit::pki::Pki;
 
-use crate::{client, platform, read_all, reference, settings};
+use crate::{client, loopback_client, platform, read_all, reference, settings};
 
 #[tokio::test]
 async fn a_private_ca_works_once_it_is_given() {
@@ -20,7 +20,7 @@ async fn a_private_ca_works_once_it_is_given() {
         .unwrap();
     let image = reference(&format!("{host}/app"));
 
-    let error = client(&[])
+    let error = loopback_client()
         .resolve(&image, None, &platform("amd64"))
         .await
         .unwrap_err();
@@ -33,10 +33,9 @@ async fn a_private_ca_works_once_it_is_given() {
     let remedy = format!("add the CA with --registry-ca or list {host} with --insecure-registry");
     assert!(text.ends_with(&remedy), "{text}");
 
-    let trusting = image::Settings {
-        extra_ca_pem: vec![pki.ca.into_bytes()],
-        ..settings(&[])
-    };
+    let mut trusting = settings(&[]);
+    trusting.registry.ca_certificates = vec![pki.ca];
+    trusting.registry.addresses.allow = vec!["127.0.0.0/8".to_owned()];
     for client in [Client::new(trusting).unwrap(), client(&[&host])] {
         let resolved = client.resolve(&image, None, &platform("amd64")).await.unwrap();
         let layer = &resolved.layers[0];
@@ -52,7 +51,7 @@ async fn a_private_ca_works_once_it_is_given() {
 async fn plain_http_needs_the_list() {
     let registry = DockerRegistry::start(&Guard::Open).await.unwrap();
     let host = registry.host();
-    let error = client(&[])
+    let error = loopback_client()
         .resolve(&reference(&format!("{host}/app")), None, &platform("amd64"))
         .await
         .unwrap_err();
@@ -64,7 +63,9 @@ async fn plain_http_needs_the_list() {
     } else {
         "127.0.0.1:1"
     };
-    let other = client(&[other]);
+    let mut settings = settings(&[other]);
+    settings.registry.addresses.allow = vec!["127.0.0.1".to_owned()];
+    let other = Client::new(settings).unwrap();
     let error = other
         .resolve(&reference(&format!("{host}/app")), None, &platform("amd64"))
         .await
@@ -74,9 +75,10 @@ async fn plain_http_needs_the_list() {
 
 #[tokio::test]
 async fn unusable_settings_are_refused() {
-    let with_ca = |pem: &str| image::Settings {
-        extra_ca_pem: vec![pem.as_bytes().to_vec()],
-        ..settings(&[])
+    let with_ca = |pem: &str| {
+        let mut settings = settings(&[]);
+        settings.registry.ca_certificates = vec![pem.to_owned()];
+        settings
     };
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     for pem in ["", "no pem"] {
@@ -89,10 +91,8 @@ async fn unusable_settings_are_refused() {
     assert!(Client::new(with_ca(broken)).is_err());
     let error = Client::new(settings(&["https://reg:5000"])).unwrap_err();
     assert!(matches!(error, SettingsError::InsecureScheme(_)), "{error}");
-    let bad_default = image::Settings {
-        default_registry: "https://reg".to_owned(),
-        ..settings(&[])
-    };
+    let mut bad_default = settings(&[]);
+    bad_default.registry.default_registry = Some("https://reg".to_owned());
     assert!(matches!(
         Client::new(bad_default).unwrap_err(),
         SettingsError::DefaultRegistry(_)
