@@ -25,6 +25,8 @@ mod credentials;
 mod document;
 mod ecr;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod manifest;
 mod mirror;
 mod platform;

@@ -12,6 +12,8 @@ mod draft;
 mod error;
 mod extract;
 mod flight;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inherit;
 mod instance;
 mod marker;

@@ -87,5 +87,6 @@ pub(super) fn checksum_matches(header: &Header) -> bool {
         unsigned += u32::from(byte);
         signed += i32::from(byte.cast_signed());
     }
-    want == unsigned || i32::try_from(want) == Ok(signed)
+    // A fuzzer cannot guess sums; behind them is what it should reach.
+    cfg!(fuzzing) || want == unsigned || i32::try_from(want) == Ok(signed)
 }
