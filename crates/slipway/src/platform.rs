@@ -60,7 +60,7 @@ impl Platform {
         let (tasks, late_tasks) = (Tasks::new(), Tasks::new());
         // What an option can spoil comes first, before the kernel holds anything of ours.
         let names = Names::of(config, &sockets)?;
-        let image = image_settings(config, &names)?;
+        let image = image_settings(&names)?;
         let (https, ca_file) = https(config, &data, sockets.https)?;
         let ground = Ground::lay(config, &data, names).await?;
         let storage = registry::Storage::open(registry::Settings::new(data.join("registry")))?;
@@ -91,7 +91,7 @@ impl Platform {
         )?;
         let channel = wire::connect(&run.join("cell.sock"));
 
-        let settings = ground.scheduler(image, &channel, &sink)?;
+        let settings = ground.scheduler(image.clone(), &channel, &sink)?;
         let scheduler = Arc::new(scheduler::Scheduler::start(settings, &tasks));
         serve(
             &tasks,
@@ -100,7 +100,7 @@ impl Platform {
             wire::Server::builder().add_service(scheduler.routes_service()),
         )?;
 
-        let state = ground.api(&channel, &sink)?;
+        let state = ground.api(image, &channel, &sink)?;
         let table = Arc::new(router::Table::new());
         let health = Health {
             store: ground.store.clone(),
@@ -157,17 +157,13 @@ impl Platform {
     }
 }
 
-fn image_settings(config: &Config, names: &Names) -> anyhow::Result<image::Settings> {
-    let mut insecure = config.insecure_registries.clone();
-    insecure.push(names.registry.clone());
-    let settings = image::Settings {
-        default_registry: config.default_registry.clone(),
-        insecure,
-        extra_ca_pem: config.registry_ca.clone(),
+fn image_settings(names: &Names) -> anyhow::Result<image::Settings> {
+    let registry = names.settings.registry.clone();
+    image::Client::check_settings(&registry).context("bad registry options")?;
+    Ok(image::Settings {
+        registry,
         ..image::Settings::default()
-    };
-    image::Client::new(settings.clone()).context("bad registry options")?;
-    Ok(settings)
+    })
 }
 
 async fn start_cell(
@@ -190,7 +186,9 @@ async fn start_cell(
             },
             collection: cell::Collection::default(),
             image: image.clone(),
+            trusted_certificates: config.trusted_certs.clone(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
+            unpack_command: vec!["/proc/self/exe".into(), "unpack".into()],
             clock: clock.clone(),
         };
         tries += 1;
