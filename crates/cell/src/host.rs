@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use base::{Clock, Tasks};
 use network::Network;
-use rootfs::{LayerStore, Rootfs};
+use rootfs::{LayerStore, Rootfs, Unpacker};
 use runtime::Runtime;
 use wire::LogSink;
 
@@ -58,7 +58,8 @@ impl Host {
         make_dir(&settings.data_dir, 0o711)?;
         make_dir(&places.instances, 0o711)?;
         // Its lock keeps a second daemon out, so it comes before anything is touched.
-        let store = LayerStore::open(&places.layers)?;
+        let unpacker = Unpacker::new(settings.unpack_command.clone());
+        let store = LayerStore::open(&places.layers, unpacker)?;
         let ledger = Ledger::open(&places.ledger)?;
         let images = Images::open(&places.images)?;
         let runtime = Runtime::open(runtime::Settings {

@@ -242,7 +242,13 @@ fn pull_failure(reference: &Reference, error: &(dyn std::error::Error + 'static)
 fn unpack_failure(reference: &Reference, error: &UnpackError, disk_bytes: u64) -> Failure {
     let text = format!("failed to unpack image {reference}: {}", Report(error));
     match error {
-        UnpackError::Read(_) | UnpackError::Entry { .. } | UnpackError::Store(_) => Failure::platform(text),
+        UnpackError::Read(_)
+        | UnpackError::Entry { .. }
+        | UnpackError::DiskFull { .. }
+        | UnpackError::DiskReserve { .. }
+        | UnpackError::Confine { .. }
+        | UnpackError::Worker { .. }
+        | UnpackError::Store(_) => Failure::platform(text),
         UnpackError::TooLarge { .. } => Failure::app(format!(
             "uncompressed layer size exceeds quota: an image layer has more than the app's disk limit of {}: raise it \
              with `cf scale -k` or use a smaller image",

@@ -45,7 +45,7 @@ mod upkeep;
 pub use cell::Cell;
 pub use error::CellError;
 pub use images::ImageRecord;
-pub use machine::{container_network, probe, shim_main};
+pub use machine::{container_network, probe, shim_main, unpack_main};
 pub use network::Cidr;
 pub use service::Service;
 pub use settings::{Capacity, Collection, Settings};

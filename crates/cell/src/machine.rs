@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use network::Cidr;
 
+pub use rootfs::unpack_main;
 pub use runtime::shim_main;
 
 use crate::CellError;

@@ -28,6 +28,8 @@ pub struct Settings {
     pub image: image::Settings,
     /// Runs [`runtime::shim_main`] with what is appended: `["/proc/self/exe", "shim"]` for a binary that is its own.
     pub shim_command: Vec<OsString>,
+    /// Runs [`rootfs::unpack_main`] with what is appended: `["/proc/self/exe", "unpack"]` likewise.
+    pub unpack_command: Vec<OsString>,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
 }

@@ -9,18 +9,13 @@ use model::Digest;
 use tracing::warn;
 
 use crate::UnpackLimits;
-use crate::decode::Content;
 use crate::error::{StoreError, UnpackError};
-use crate::extract::{Extracted, extract};
+use crate::extract::Extracted;
 use crate::marker::Marker;
 use crate::remove::{open_child, remove_tree};
 use crate::store::failed;
-use crate::tar::TarStream;
-
-/// Allowance for headers, names and padding per entry of a tar, bytes.
-const OVERHEAD_PER_ENTRY: u64 = 4096;
-/// Allowance for the padding at the end of a tar, bytes.
-const OVERHEAD: u64 = 1 << 20;
+use crate::tree::set_opaque;
+use crate::unpacker::Unpacker;
 
 /// Tells apart the temporary names of this process; those of earlier ones are gone when a store is open.
 static NAMES: AtomicU64 = AtomicU64::new(0);
@@ -63,28 +58,25 @@ impl Draft {
         self.tmp.join(&self.name)
     }
 
-    /// Unpacks `blob` and verifies that its content is `diff_id`.
+    /// Has `blob` unpacked and verifies that its content is `diff_id`.
     pub(crate) fn fill(
         &self,
         diff_id: &Digest,
         blob: impl io::Read,
         limits: UnpackLimits,
+        unpacker: &Unpacker,
     ) -> Result<Extracted, UnpackError> {
-        let tmp = File::open(&self.tmp).map_err(failed("open", &self.tmp))?;
-        let root = open_child(&tmp, self.name.as_bytes()).map_err(failed("open", &self.path()))?;
-        let headers = limits.max_entries.saturating_mul(OVERHEAD_PER_ENTRY);
-        let stream_limit = limits.max_bytes.saturating_add(headers).saturating_add(OVERHEAD);
-        let mut tar = TarStream::new(Content::new(blob, stream_limit).map_err(UnpackError::Read)?);
-        let extracted = extract(&mut tar, root, limits)?;
-        let actual = tar.into_inner().finish().map_err(UnpackError::Read)?;
-        if actual == *diff_id {
-            Ok(extracted)
-        } else {
-            Err(UnpackError::Digest {
+        let (extracted, actual) = unpacker.run(&self.path(), blob, limits)?;
+        if actual != *diff_id {
+            return Err(UnpackError::Digest {
                 expected: diff_id.clone(),
                 actual,
-            })
+            });
         }
+        let tmp = File::open(&self.tmp).map_err(failed("open", &self.tmp))?;
+        let root = open_child(&tmp, self.name.as_bytes()).map_err(failed("open", &self.path()))?;
+        set_opaque(&root, &extracted.opaque)?;
+        Ok(extracted)
     }
 
     /// Gives the layer its final name, then its marker.

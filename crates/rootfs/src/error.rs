@@ -131,6 +131,56 @@ pub enum UnpackError {
         #[source]
         source: io::Error,
     },
+    /// The file system of the store is full.
+    #[error(
+        "the disk is full: {dir} has {free_bytes} bytes and {free_inodes} inodes left; free some space, or give \
+         the data directory a larger disk"
+    )]
+    DiskFull {
+        /// The store.
+        dir: PathBuf,
+        /// Bytes free while the layer was half unpacked.
+        free_bytes: u64,
+        /// Inodes free then; some file systems have no fixed number and say 0.
+        free_inodes: u64,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Going on would have used up what is kept free for the host.
+    #[error(
+        "the disk is nearly full: {dir} has {free_bytes} bytes left, of which {reserve_bytes} are kept for the host; \
+         free some space, or give the data directory a larger disk"
+    )]
+    DiskReserve {
+        /// The store.
+        dir: PathBuf,
+        /// Bytes free.
+        free_bytes: u64,
+        /// Bytes that must stay free.
+        reserve_bytes: u64,
+        /// Says that there is no room, as the system would.
+        #[source]
+        source: io::Error,
+    },
+    /// The process that unpacks cannot be started or not be confined; nothing is unpacked without.
+    #[error(
+        "the process that unpacks layers cannot {step}; this host must allow root to make user, mount, network, ipc \
+         and uts namespaces (see user.max_user_namespaces) and to install system call filters"
+    )]
+    Confine {
+        /// What was tried, a verb.
+        step: &'static str,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The process that unpacks ended without a result.
+    #[error("the process that unpacks the layer {how}")]
+    Worker {
+        /// What it did, a verb.
+        how: String,
+    },
     /// The store itself failed.
     #[error("the layer store failed")]
     Store(#[from] StoreError),

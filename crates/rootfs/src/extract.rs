@@ -30,17 +30,21 @@ const WHITEOUT_META: &[u8] = b".wh..wh.";
 /// Hides everything the lower layers have in its directory.
 const WHITEOUT_OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Paths of directories whose time is still to be set, bytes. Beyond it times are set early, and files that come
+/// Directories whose time is still to be set, bytes of memory. Beyond it times are set early, and files that come
 /// later change them: only a hostile layer gets there.
-const MAX_PENDING_BYTES: usize = 8 << 20;
+const MAX_PENDING_BYTES: usize = 16 << 20;
+/// Memory taken by one of them besides its path, about, bytes.
+const DIR_TIME_BYTES: usize = 96;
 
 /// What came of a layer.
 pub(crate) struct Extracted {
     pub(crate) info: LayerInfo,
     /// The layer says what the root directory's attributes are.
     pub(crate) root_explicit: bool,
-    /// Directories without an entry, to take their attributes from lower layers.
+    /// Directories without an entry, to take their attributes from lower layers; sorted.
     pub(crate) implicit: Vec<Vec<u8>>,
+    /// Directories that hide those of lower layers, not marked as such yet.
+    pub(crate) opaque: Vec<Vec<u8>>,
 }
 
 /// Fills `root`, an empty directory, from `tar` up to the archive's end.
@@ -133,10 +137,7 @@ impl<R: BufRead> Extraction<'_, R> {
             Mark::Hide(path) => self.tree.whiteout(&path),
             Mark::Opaque(path) => {
                 let dir = self.tree.parent(&path)?;
-                self.tree.make_opaque(&dir).map_err(UnpackError::entry(
-                    "mark opaque the directory of",
-                    path.as_bytes(),
-                ))
+                self.tree.make_opaque(&dir, path.split().0)
             }
         }
     }
@@ -223,10 +224,12 @@ impl<R: BufRead> Extraction<'_, R> {
             .existing_parent(&target)
             .map_err(fail("find the link target of"))?;
         let (source, name) = (target.split().1, path.split().1);
-        if matches!(
-            lookup(&source_dir, source),
-            Ok(Found::Directory | Found::Whiteout | Found::Nothing)
-        ) {
+        if source.starts_with(WHITEOUT)
+            || matches!(
+                lookup(&source_dir, source),
+                Ok(Found::Directory | Found::Whiteout | Found::Nothing)
+            )
+        {
             let why = "it is a hard link to something that is not a file of this layer";
             return Err(UnpackError::UnsafePath {
                 path: shown(path.as_bytes()),
@@ -293,7 +296,7 @@ impl<R: BufRead> Extraction<'_, R> {
     }
 
     fn set_time_later(&mut self, path: EntryPath, mtime: (i64, u32)) -> Result<(), UnpackError> {
-        self.dir_times_bytes += path.as_bytes().len();
+        self.dir_times_bytes += path.as_bytes().len() + DIR_TIME_BYTES;
         self.dir_times.insert(path, mtime);
         if self.dir_times_bytes > MAX_PENDING_BYTES {
             self.set_dir_times()
@@ -324,12 +327,14 @@ impl<R: BufRead> Extraction<'_, R> {
     }
 
     fn finish(mut self) -> Result<Extracted, UnpackError> {
+        let opaque = self.tree.take_opaque()?;
         self.set_dir_times()?;
         let implicit = self.tree.into_implicit().into_iter().collect();
         Ok(Extracted {
             info: self.info,
             root_explicit: self.root_explicit,
             implicit,
+            opaque,
         })
     }
 }

@@ -2,9 +2,10 @@
 //! only.
 
 use std::fs::File;
+use std::io::BufReader;
 use std::path::Path;
 
-use crate::decode::Content;
+use crate::decode::Plain;
 use crate::error::UnpackError;
 use crate::extract::extract;
 use crate::tar::{Kind, TarStream};
@@ -51,9 +52,9 @@ pub fn read_tar(bytes: &[u8]) {
 /// As a store's.
 pub fn unpack(blob: &[u8], dir: &Path, limits: UnpackLimits) -> Result<LayerInfo, UnpackError> {
     let root = File::open(dir).map_err(UnpackError::Read)?.into();
-    let content = Content::new(blob, limits.max_bytes + OVERHEAD).map_err(UnpackError::Read)?;
-    let mut tar = TarStream::new(content);
+    let plain = Plain::new(blob, limits.max_bytes + OVERHEAD).map_err(UnpackError::Read)?;
+    let mut tar = TarStream::new(BufReader::new(plain));
     let extracted = extract(&mut tar, root, limits)?;
-    tar.into_inner().finish().map_err(UnpackError::Read)?;
+    std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).map_err(UnpackError::Read)?;
     Ok(extracted.info)
 }

@@ -21,17 +21,22 @@ mod origin;
 mod overlay;
 mod path;
 mod remove;
+mod report;
 mod store;
 mod tar;
 mod tree;
+mod unpacker;
 mod upkeep;
 mod usage;
+mod worker;
 
 pub use assemble::{IdRange, Mounted, Rootfs, RootfsSpec};
 pub use error::{AssembleError, StoreError, TarError, UnpackError, UsageError};
 pub use origin::Origin;
 pub use store::{LayerStore, Pin, StoredLayer};
+pub use unpacker::{Reserve, Unpacker};
 pub use upkeep::{Removed, lacks_room};
+pub use worker::unpack_main;
 
 /// Bounds on one layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

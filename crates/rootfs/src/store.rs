@@ -29,6 +29,7 @@ use crate::error::{StoreError, UnpackError};
 use crate::flight::{Flights, Work};
 use crate::marker::{Durability, Marker, boot_id};
 use crate::origin::{Origin, Origins};
+use crate::unpacker::Unpacker;
 use crate::upkeep::sweep;
 use crate::{LayerInfo, UnpackLimits};
 
@@ -53,6 +54,7 @@ pub(crate) struct Shared {
     boot: String,
     index: Mutex<Index>,
     pub(crate) flights: Flights,
+    unpacker: Unpacker,
     /// One collection or settling at a time.
     pub(crate) upkeep: Mutex<()>,
     _lock: File,
@@ -90,11 +92,12 @@ fn take(lock: &File, dir: &Path, path: &Path) -> Result<(), StoreError> {
 }
 
 impl LayerStore {
-    /// Opens or creates the store in `dir` and removes what an earlier process left unfinished.
+    /// Opens or creates the store in `dir` and removes what an earlier process left unfinished. Layers will be unpacked
+    /// by `unpacker`.
     ///
     /// # Errors
     /// [`StoreError::Busy`] while another process has it.
-    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, unpacker: Unpacker) -> Result<Self, StoreError> {
         make_dir(dir, 0o711)?;
         for (name, mode) in [
             ("layers", 0o700),
@@ -119,6 +122,7 @@ impl LayerStore {
             boot,
             index,
             flights,
+            unpacker,
             upkeep,
             _lock: lock,
         })))
@@ -141,7 +145,8 @@ impl LayerStore {
     /// it fails, the next of them tries with its own blob.
     ///
     /// `blob` is read to its end, so a reader that verifies the compressed digest there is heard. It must bound its
-    /// own waiting. The content is verified against `layer.diff_id`; on any error nothing is left.
+    /// own waiting. The calling thread must live until this returns, which it does unless it is killed: the process
+    /// that unpacks dies with it. The content is verified against `layer.diff_id`; on any error nothing is left.
     ///
     /// # Errors
     /// See [`UnpackError`].
@@ -160,7 +165,7 @@ impl LayerStore {
             return Ok(marker.info);
         }
         let draft = Draft::new(&self.0.dir, diff_id)?;
-        let extracted = draft.fill(diff_id, blob, limits)?;
+        let extracted = draft.fill(diff_id, blob, limits, &self.0.unpacker)?;
         let info = extracted.info;
         let marker = Marker {
             durability: Durability::ThisBoot(self.0.boot.clone()),

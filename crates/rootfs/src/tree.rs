@@ -27,7 +27,13 @@ const MAX_IMPLICIT_BYTES: usize = 8 << 20;
 /// Mode of a directory that has no entry of its own.
 pub(crate) const IMPLICIT_MODE: RawMode = 0o755;
 /// Marks a directory that hides the one of the same name in lower layers; kernel overlayfs documentation.
-pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+const OPAQUE: &str = "trusted.overlay.opaque";
+/// Stands for that attribute until the layer is complete: who unpacks has no right to set it. No entry can have the
+/// name, which only ever speaks about its directory, and the mark goes where the directory goes.
+const OPAQUE_MARK: &[u8] = b".wh..wh..opq";
+/// Most opaque directories of a layer, and their paths together, bytes.
+const MAX_OPAQUE: usize = 20_000;
+const MAX_OPAQUE_BYTES: usize = 4 << 20;
 
 /// A layer's directory while it is filled.
 pub(crate) struct Tree {
@@ -36,6 +42,9 @@ pub(crate) struct Tree {
     implicit: BTreeSet<Vec<u8>>,
     implicit_bytes: usize,
     made: u64,
+    /// Paths of directories that got an [`OPAQUE_MARK`].
+    opaque: Vec<Vec<u8>>,
+    opaque_bytes: usize,
 }
 
 impl Tree {
@@ -47,6 +56,8 @@ impl Tree {
             implicit: BTreeSet::new(),
             implicit_bytes: 0,
             made: 0,
+            opaque: Vec::new(),
+            opaque_bytes: 0,
         }
     }
 
@@ -92,7 +103,7 @@ impl Tree {
         if let Some(open) = self.parents.get(dir) {
             return Ok(Rc::clone(open));
         }
-        let open = Rc::new(self.open_dir(dir)?);
+        let open = Rc::new(open_dir(&self.root, dir)?);
         self.remember(dir, &open);
         Ok(open)
     }
@@ -136,7 +147,7 @@ impl Tree {
         }
         let made = open_child(dir, name).map_err(UnpackError::entry("open", path.as_bytes()))?;
         if opaque {
-            set_opaque(&made).map_err(fail("mark opaque"))?;
+            self.mark_opaque(&made, path.as_bytes())?;
         }
         Ok(made)
     }
@@ -151,10 +162,10 @@ impl Tree {
             Found::Whiteout | Found::Symlink | Found::Other => Ok(()),
             Found::Directory => {
                 let own = open_child(&dir, name).map_err(UnpackError::entry("open", path.as_bytes()))?;
-                self.make_opaque(&own).map_err(fail("mark opaque"))
+                self.make_opaque(&own, path.as_bytes())
             }
             // Nothing of lower layers shows through an opaque directory: a whiteout would only be seen in listings.
-            Found::Nothing if is_opaque(&dir) => Ok(()),
+            Found::Nothing if lookup(&dir, OPAQUE_MARK) == Ok(Found::Other) => Ok(()),
             Found::Nothing => mknodat(
                 &dir,
                 name,
@@ -166,39 +177,68 @@ impl Tree {
         }
     }
 
-    /// Hides everything the lower layers have in `dir`.
-    pub(crate) fn make_opaque(&mut self, dir: &OwnedFd) -> Result<(), Errno> {
-        set_opaque(dir)?;
-        for entry in rustix::fs::Dir::read_from(dir)? {
-            let entry = entry?;
+    /// Hides everything the lower layers have in `dir`, which is at `path`.
+    pub(crate) fn make_opaque(&mut self, dir: &OwnedFd, path: &[u8]) -> Result<(), UnpackError> {
+        self.mark_opaque(dir, path)?;
+        let fail = || UnpackError::entry::<Errno>("remove whiteouts from", path);
+        for entry in rustix::fs::Dir::read_from(dir).map_err(fail())? {
+            let entry = entry.map_err(fail())?;
             if entry.file_type() == FileType::CharacterDevice {
-                unlinkat(dir, entry.file_name(), AtFlags::empty())?;
+                unlinkat(dir, entry.file_name(), AtFlags::empty()).map_err(fail())?;
             }
         }
         Ok(())
     }
 
-    /// Strictly beneath and without symlinks; with the layer's own symlinks only when there are some.
-    fn open_dir(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let strict = ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV;
-        match openat2(&*self.root, path, flags, Mode::empty(), strict) {
-            Err(Errno::LOOP) => {
-                let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-                openat2(&*self.root, path, flags, Mode::empty(), inside)
-            }
-            result => result,
+    fn mark_opaque(&mut self, dir: &OwnedFd, path: &[u8]) -> Result<(), UnpackError> {
+        // The path must still lead there in the end; one with symlinks may not. No builder writes such a thing.
+        if open_strictly(&self.root, path).is_err() {
+            return Err(UnpackError::UnsafePath {
+                path: crate::error::shown(path),
+                why: "it hides a directory of lower layers by way of a symlink",
+            });
         }
+        match mknodat(dir, OPAQUE_MARK, FileType::RegularFile, Mode::empty(), 0) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(()),
+            Err(errno) => return Err(UnpackError::entry("mark opaque", path)(errno)),
+        }
+        self.opaque_bytes += path.len();
+        if self.opaque.len() >= MAX_OPAQUE || self.opaque_bytes > MAX_OPAQUE_BYTES {
+            return Err(UnpackError::UnsafePath {
+                path: crate::error::shown(path),
+                why: "more than 20000 directories of the layer hide those of lower layers",
+            });
+        }
+        self.opaque.push(path.to_vec());
+        Ok(())
+    }
+
+    /// Takes the marks away and tells which directories are opaque in the end.
+    pub(crate) fn take_opaque(&mut self) -> Result<Vec<Vec<u8>>, UnpackError> {
+        let mut opaque = std::mem::take(&mut self.opaque);
+        opaque.sort_unstable();
+        opaque.dedup();
+        let mut kept = Vec::with_capacity(opaque.len());
+        for path in opaque {
+            // Where the directory is gone, so is its mark.
+            let Ok(dir) = open_strictly(&self.root, &path) else {
+                continue;
+            };
+            match unlinkat(&dir, OPAQUE_MARK, AtFlags::empty()) {
+                Ok(()) => kept.push(path),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(UnpackError::entry("unmark", &path)(errno)),
+            }
+        }
+        Ok(kept)
     }
 
     /// Makes the missing ones of `path`'s directories, from the top.
     fn make_dirs(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, UnpackError> {
         let mut at = Rc::clone(&self.root);
         for (prefix, name) in prefixes(path) {
-            at = match self.open_dir(prefix) {
+            at = match open_dir(&self.root, prefix) {
                 Ok(open) => Rc::new(open),
                 Err(Errno::NOENT | Errno::NOTDIR) => Rc::new(self.make_implicit(&at, prefix, name)?),
                 Err(errno) => return Err(UnpackError::entry("open", prefix)(errno)),
@@ -259,8 +299,38 @@ impl Found {
     }
 }
 
-fn set_opaque(dir: &OwnedFd) -> Result<(), Errno> {
-    fsetxattr(dir, OPAQUE, b"y", XattrFlags::empty())
+const OPEN_DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// Opens a directory of a layer: strictly beneath and without symlinks; with the layer's own symlinks only when there
+/// are some.
+fn open_dir(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    match open_strictly(root, path) {
+        Err(Errno::LOOP) => {
+            let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+            openat2(root, path, OPEN_DIR, Mode::empty(), inside)
+        }
+        result => result,
+    }
+}
+
+fn open_strictly(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    let path = if path.is_empty() { b"." } else { path };
+    let strict = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    openat2(root, path, OPEN_DIR, Mode::empty(), strict)
+}
+
+/// Makes these directories of a complete layer hide those of lower layers. Needs `CAP_SYS_ADMIN` on the host, which
+/// who unpacked the layer has not.
+pub(crate) fn set_opaque(root: &OwnedFd, paths: &[Vec<u8>]) -> Result<(), UnpackError> {
+    for path in paths {
+        let fail = || UnpackError::entry::<Errno>("mark opaque", path);
+        let dir = open_strictly(root, path).map_err(fail())?;
+        fsetxattr(&dir, OPAQUE, b"y", XattrFlags::empty()).map_err(fail())?;
+    }
+    Ok(())
 }
 
 /// True where a directory hides those of the lower layers.

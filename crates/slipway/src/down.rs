@@ -63,6 +63,7 @@ fn remove_apps(data: &DataDir) -> anyhow::Result<()> {
             collection: cell::Collection::default(),
             image: image::Settings::default(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
+            unpack_command: vec!["/proc/self/exe".into(), "unpack".into()],
             clock: std::sync::Arc::new(base::SystemClock),
         };
         // Nobody serves this socket any more: the last lines of apps have nowhere to go.

@@ -23,9 +23,12 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(argument) => return fail(&anyhow::anyhow!("argument {argument:?} is not valid UTF-8")),
     };
-    // First of all: the shim must stay small, so nothing is set up before it.
-    if args.get(1).is_some_and(|arg| arg == "shim") {
-        cell::shim_main(args.into_iter().skip(2).map(Into::into));
+    // First of all: these processes must stay small, so nothing is set up before them.
+    let rest = || args.iter().skip(2).map(Into::into);
+    match args.get(1).map(String::as_str) {
+        Some("shim") => cell::shim_main(rest()),
+        Some("unpack") => cell::unpack_main(rest()),
+        _ => {}
     }
     if rustls::crypto::aws_lc_rs::default_provider()
         .install_default()

@@ -123,9 +123,26 @@ pub fn seal_descriptors() {
     close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
 }
 
+/// Closes every descriptor above the standard three, whoever thinks to own it: for a program that was just started and
+/// must keep nothing its parent forgot to close. Call it before anything is opened.
+pub fn close_inherited() {
+    close_range(3, u32::MAX, 0);
+}
+
+/// Moves the caller into new mount, network, ipc and uts namespaces, which belong to its user namespace.
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN` in the user namespace, `ENOSPC` when such namespaces are used up or switched off.
+pub fn unshare_surroundings() -> io::Result<()> {
+    let flags = UnshareFlags::NEWNS | UnshareFlags::NEWNET | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    // SAFETY: the danger rustix names is CLONE_FILES; these (unshare(2)) touch no memory and no descriptor table.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
 fn close_range(first: u32, last: u32, flags: u32) {
     // SAFETY: closing (close_range(2)) touches no memory. It happens only in a fresh child that runs `child` and
-    // exits, so no owner of a closed descriptor is ever dropped or used; with CLOEXEC nothing is closed at all.
+    // exits, or in a program that has opened nothing yet, so no owner of a closed descriptor is ever dropped or used;
+    // with CLOEXEC nothing is closed at all.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
 }
 

@@ -39,6 +39,31 @@ pub fn user_namespace(uids: &[IdExtent], gids: &[IdExtent]) -> io::Result<OwnedF
     Ok(File::open(format!("/proc/{}/ns/user", child.pid))?.into())
 }
 
+/// Makes a user namespace in which every id is the one it is here: what lives in it has no capability over anything
+/// of this namespace but files whose owners are mapped, and yet can give files to every owner there is.
+///
+/// # Errors
+/// As [`user_namespace`], or when `/proc/self` cannot be read.
+pub fn identical_user_namespace() -> io::Result<OwnedFd> {
+    let map = |name: &str| Ok::<_, io::Error>(same_ids(&fs::read_to_string(format!("/proc/self/{name}"))?));
+    user_namespace(&map("uid_map")?, &map("gid_map")?)
+}
+
+/// The ids a map gives this namespace, each as itself.
+fn same_ids(map: &str) -> Vec<IdExtent> {
+    let extent = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let inside = words.next()?.parse().ok()?;
+        let count = words.nth(1)?.parse().ok()?;
+        Some(IdExtent {
+            inside,
+            outside: inside,
+            count,
+        })
+    };
+    map.lines().filter_map(extent).collect()
+}
+
 /// The form user_namespaces(7) asks for; one write holds the whole map.
 fn map_text(extents: &[IdExtent]) -> String {
     extents
@@ -173,6 +198,13 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 20);
+    }
+
+    #[test]
+    fn an_identical_map_names_every_id_as_itself() {
+        let extents = same_ids("         0     100000      65536\n     70000 5 2\n");
+        assert_eq!(map_text(&extents), "0 0 65536\n70000 70000 2\n");
+        identical_user_namespace().unwrap();
     }
 
     #[test]

@@ -1,5 +1,9 @@
-//! A shim alone, for tests of this crate: the platform's binary is its own shim.
+//! The processes a cell starts, alone, for tests of this crate: the platform's binary is its own.
 
 fn main() {
-    runtime::shim_main(std::env::args_os().skip(1))
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(what) if what == "unpack" => cell::unpack_main(args),
+        _ => cell::shim_main(args),
+    }
 }

@@ -453,7 +453,8 @@ impl Place {
                 max_retries: 1,
                 ..image::Settings::default()
             },
-            shim_command: vec![env!("CARGO_BIN_EXE_cell-shim").into()],
+            shim_command: vec![env!("CARGO_BIN_EXE_cell-shim").into(), "shim".into()],
+            unpack_command: vec![env!("CARGO_BIN_EXE_cell-shim").into(), "unpack".into()],
             clock: Arc::new(SystemClock),
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rootfs::{LayerStore, Origin, UnpackError};
 
-use crate::room::{LIMITS, Room};
+use crate::room::{LIMITS, Room, unpacker};
 use crate::tars::{Tar, gzip, layer, origin};
 
 struct Counted<'a>(&'a [u8], &'a AtomicU64);
@@ -68,13 +68,13 @@ fn who_handed_out_a_layer_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let tar = Tar::default().file("a", "x").bytes();
     let diff_id = layer(&tar).diff_id;
-    let store = LayerStore::open(dir.path()).unwrap();
+    let store = LayerStore::open(dir.path(), unpacker()).unwrap();
     for from in [origin(), stranger()] {
         store.unpack(&layer(&tar), &from, &tar[..], LIMITS).unwrap();
     }
     store.settle().unwrap();
     drop(store);
-    let store = LayerStore::open(dir.path()).unwrap();
+    let store = LayerStore::open(dir.path(), unpacker()).unwrap();
     assert!(store.has(&diff_id, &origin()) && store.has(&diff_id, &stranger()));
     assert!(!store.has(&diff_id, &Origin::new("registry.test/third").unwrap()));
 }

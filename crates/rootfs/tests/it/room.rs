@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use model::Digest;
-use rootfs::{AssembleError, IdRange, LayerInfo, LayerStore, Rootfs, RootfsSpec, UnpackError, UnpackLimits};
+use rootfs::{
+    AssembleError, IdRange, LayerInfo, LayerStore, Rootfs, RootfsSpec, UnpackError, UnpackLimits, Unpacker,
+};
 use tempfile::TempDir;
 
 use crate::tars::{Tar, layer, origin};
@@ -21,6 +23,11 @@ pub const RANGE: IdRange = IdRange {
     first_host_id: 300_000,
     size: 65_536,
 };
+
+/// The process that unpacks is a program of its own here.
+pub fn unpacker() -> Unpacker {
+    Unpacker::new(vec![env!("CARGO_BIN_EXE_rootfs-unpack").into()])
+}
 
 /// A store with `rootfs` on it, and one instance.
 pub struct Room {
@@ -37,7 +44,7 @@ impl Room {
     pub fn with(make: impl FnOnce(LayerStore) -> Rootfs) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
-        let store = LayerStore::open(&dir.path().join("store")).unwrap();
+        let store = LayerStore::open(&dir.path().join("store"), unpacker()).unwrap();
         fs::write(dir.path().join("outside"), "untouched").unwrap();
         Self {
             rootfs: make(store.clone()),

@@ -9,7 +9,7 @@ use std::sync::{Arc, Barrier};
 
 use rootfs::{LayerStore, StoreError, UnpackError};
 
-use crate::room::{LIMITS, Room, names};
+use crate::room::{LIMITS, Room, names, unpacker};
 use crate::tars::{Tar, digest, gzip, layer, origin};
 
 #[test]
@@ -151,7 +151,7 @@ fn when_the_first_fails_the_second_uses_its_own_blob() {
 fn what_a_crash_left_is_removed_and_the_rest_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    let store = LayerStore::open(&path).unwrap();
+    let store = LayerStore::open(&path, unpacker()).unwrap();
     let tars: Vec<_> = ["fresh", "settled"]
         .map(|name| Tar::default().file(name, name).bytes())
         .into();
@@ -162,7 +162,10 @@ fn what_a_crash_left_is_removed_and_the_rest_stays() {
     store
         .unpack(&layer(&tars[0]), &origin(), &tars[0][..], LIMITS)
         .unwrap();
-    assert!(matches!(LayerStore::open(&path), Err(StoreError::Busy { .. })));
+    assert!(matches!(
+        LayerStore::open(&path, unpacker()),
+        Err(StoreError::Busy { .. })
+    ));
     drop(store);
 
     // A crash in the middle: a half-filled draft, a layer without a marker, a marker without a layer, a torn one.
@@ -178,7 +181,7 @@ fn what_a_crash_left_is_removed_and_the_rest_stays() {
     )
     .unwrap();
 
-    let store = LayerStore::open(&path).unwrap();
+    let store = LayerStore::open(&path, unpacker()).unwrap();
     assert!(
         tars.iter().all(|tar| store.has(&layer(tar).diff_id, &origin())),
         "a crash of the process loses no layer"
@@ -199,7 +202,7 @@ fn what_a_crash_left_is_removed_and_the_rest_stays() {
         text.replace(boot, "00000000-0000-0000-0000-000000000000"),
     )
     .unwrap();
-    let store = LayerStore::open(&path).unwrap();
+    let store = LayerStore::open(&path, unpacker()).unwrap();
     assert!(!store.has(&layer(&tars[0]).diff_id, &origin()));
     assert!(store.has(&layer(&tars[1]).diff_id, &origin()));
 }
