@@ -23,10 +23,12 @@ use sys::userns::{IdExtent, user_namespace};
 use tracing::debug;
 
 use crate::error::{AssembleError, UsageError};
+use crate::graft;
 use crate::inherit::{self, Lower};
 use crate::instance::{self, Dirs};
 use crate::overlay::{self, Method};
 use crate::store::LayerStore;
+use crate::tree::is_opaque;
 
 /// User namespaces kept open; one more or less costs 0.2 ms.
 const KEPT_NAMESPACES: usize = 128;
@@ -106,7 +108,7 @@ impl Rootfs {
     pub fn assemble(&self, spec: &RootfsSpec<'_>) -> Result<Mounted, AssembleError> {
         check_range(spec.id_range)?;
         let _pin = self.store.pin(spec.layers);
-        let lowers = self.lowers(spec.layers)?;
+        let lowers = graft::complete(&self.store, self.lowers(spec.layers)?)?;
         let root = inherit::root(&lowers).map_err(AssembleError::mounting("read the root of the layers"))?;
         let dirs = Dirs::create(spec.instance_dir, &root.shifted(spec.id_range))?;
         let target = instance::Target::prepare(spec.target)?;
@@ -176,7 +178,7 @@ impl Rootfs {
                     .ok_or_else(|| AssembleError::MissingLayer(digest.clone()))?;
                 Ok(Lower {
                     dir: self.store.layer_path(digest),
-                    name: digest.hex().to_owned(),
+                    name: format!("layers/{}", digest.hex()),
                     marker,
                 })
             })
@@ -187,12 +189,13 @@ impl Rootfs {
     fn source<'a>(&self, lowers: &'a [Lower]) -> (PathBuf, Vec<&'a str>) {
         if lowers.is_empty() {
             // An overlay needs something below.
-            return (self.store.0.dir.join("empty"), vec!["."]);
+            return (self.store.0.dir.clone(), vec!["empty"]);
         }
-        (
-            self.store.0.dir.join("layers"),
-            lowers.iter().map(|lower| lower.name.as_str()).collect(),
-        )
+        // The kernel does not ask the root of a layer whether it hides those below.
+        let hides = |lower: &Lower| File::open(&lower.dir).is_ok_and(|dir| is_opaque(&dir.into()));
+        let last = lowers.iter().position(hides).unwrap_or(lowers.len());
+        let names = lowers.iter().take(last + 1).map(|lower| lower.name.as_str());
+        (self.store.0.dir.clone(), names.collect())
     }
 
     /// A user namespace with the range's map; the last ones used are kept.

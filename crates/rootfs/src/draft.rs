@@ -14,7 +14,7 @@ use crate::extract::Extracted;
 use crate::marker::Marker;
 use crate::remove::{open_child, remove_tree};
 use crate::store::failed;
-use crate::tree::set_opaque;
+use crate::tree::{set_opaque, set_whited};
 use crate::unpacker::Unpacker;
 
 /// Tells apart the temporary names of this process; those of earlier ones are gone when a store is open.
@@ -37,6 +37,11 @@ impl Draft {
         Ok(draft)
     }
 
+    /// Makes an empty directory that is no layer's.
+    pub(crate) fn anonymous(store: &Path) -> Result<Self, StoreError> {
+        Self::new(store, &Digest::from_sha256(&[0; 32]))
+    }
+
     /// Moves a layer's directory out of sight; dropping the draft deletes it. Nothing there is fine.
     pub(crate) fn of_removed(store: &Path, diff_id: &Digest, layer: &Path) -> Result<Self, StoreError> {
         let draft = Self::named(store, diff_id);
@@ -54,7 +59,7 @@ impl Draft {
         }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.tmp.join(&self.name)
     }
 
@@ -76,6 +81,7 @@ impl Draft {
         let tmp = File::open(&self.tmp).map_err(failed("open", &self.tmp))?;
         let root = open_child(&tmp, self.name.as_bytes()).map_err(failed("open", &self.path()))?;
         set_opaque(&root, &extracted.opaque)?;
+        set_whited(&root, &extracted.whited)?;
         Ok(extracted)
     }
 

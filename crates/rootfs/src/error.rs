@@ -204,6 +204,16 @@ pub enum AssembleError {
     /// A layer is not in the store.
     #[error("layer {0} is not unpacked on this cell; fetch the image again")]
     MissingLayer(Digest),
+    /// A layer has a hard link to a file that no layer below it has.
+    #[error("the layer in {layer} has a hard link {path} to {target}, which is not a file of the image")]
+    MissingLink {
+        /// The layer's directory.
+        layer: PathBuf,
+        /// The link, escaped.
+        path: String,
+        /// What it should be another name of, escaped.
+        target: String,
+    },
     /// The id range would reach the host's own ids, is empty or leaves the 32-bit space.
     #[error(
         "id range {first}+{size} is not usable: it must start above 0, be non-empty and end below 4294967295"

@@ -6,7 +6,7 @@
 //! `trusted.*` would let a layer forge overlay metadata, other `security.*` belongs to the host's policy. Device
 //! nodes are counted, never made: nothing in a layer is a device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -36,6 +36,17 @@ const MAX_PENDING_BYTES: usize = 16 << 20;
 /// Memory taken by one of them besides its path, about, bytes.
 const DIR_TIME_BYTES: usize = 96;
 
+/// Most hard links to files of lower layers, and most bytes of their paths together. Honest layers have none or few.
+const MAX_BORROWED: usize = 4096;
+const MAX_BORROWED_BYTES: usize = 1 << 20;
+
+/// A hard link whose file is not in this layer: one of a lower layer is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Borrowed {
+    pub(crate) path: Vec<u8>,
+    pub(crate) target: Vec<u8>,
+}
+
 /// What came of a layer.
 pub(crate) struct Extracted {
     pub(crate) info: LayerInfo,
@@ -45,6 +56,10 @@ pub(crate) struct Extracted {
     pub(crate) implicit: Vec<Vec<u8>>,
     /// Directories that hide those of lower layers, not marked as such yet.
     pub(crate) opaque: Vec<Vec<u8>>,
+    /// Directories that hold whiteouts, not marked as such yet; sorted.
+    pub(crate) whited: Vec<Vec<u8>>,
+    /// In the order of the tar.
+    pub(crate) borrowed: Vec<Borrowed>,
 }
 
 /// Fills `root`, an empty directory, from `tar` up to the archive's end.
@@ -61,6 +76,8 @@ pub(crate) fn extract<R: BufRead>(
         dir_times: BTreeMap::new(),
         dir_times_bytes: 0,
         root_explicit: false,
+        borrowed: HashMap::new(),
+        borrowed_bytes: 0,
     };
     while let Some(entry) = work.tar.next()? {
         work.info.entries += 1;
@@ -84,6 +101,9 @@ struct Extraction<'a, R> {
     dir_times: BTreeMap<EntryPath, (i64, u32)>,
     dir_times_bytes: usize,
     root_explicit: bool,
+    /// Links to files of lower layers, by path, with the number of their entry and their target.
+    borrowed: HashMap<EntryPath, (u64, EntryPath)>,
+    borrowed_bytes: usize,
 }
 
 impl<R: BufRead> Extraction<'_, R> {
@@ -96,6 +116,7 @@ impl<R: BufRead> Extraction<'_, R> {
             return self.mark(mark);
         }
         let dir = self.tree.parent(&path)?;
+        self.borrowed.remove(&path);
         match &entry.kind {
             Kind::File { size, extents } => self.file(&dir, &path, &entry, (*size, extents)),
             Kind::Directory => {
@@ -219,22 +240,22 @@ impl<R: BufRead> Extraction<'_, R> {
             return Ok(());
         }
         let fail = |action| UnpackError::entry::<Errno>(action, path.as_bytes());
-        let source_dir = self
-            .tree
-            .existing_parent(&target)
-            .map_err(fail("find the link target of"))?;
+        if target.is_root() {
+            return Err(not_a_file(path));
+        }
+        let source_dir = match self.tree.existing_parent(&target) {
+            Ok(source_dir) => source_dir,
+            Err(Errno::NOENT) => return self.borrow(dir, path, target),
+            Err(errno) => return Err(fail("find the link target of")(errno)),
+        };
         let (source, name) = (target.split().1, path.split().1);
-        if source.starts_with(WHITEOUT)
-            || matches!(
-                lookup(&source_dir, source),
-                Ok(Found::Directory | Found::Whiteout | Found::Nothing)
-            )
-        {
-            let why = "it is a hard link to something that is not a file of this layer";
-            return Err(UnpackError::UnsafePath {
-                path: shown(path.as_bytes()),
-                why,
-            });
+        if source.starts_with(WHITEOUT) {
+            return Err(not_a_file(path));
+        }
+        match lookup(&source_dir, source) {
+            Ok(Found::Nothing) => return self.borrow(dir, path, target),
+            Ok(Found::Directory | Found::Whiteout) => return Err(not_a_file(path)),
+            _ => {}
         }
         // Two spellings of one file, by way of a symlinked directory: replacing it would lose it.
         if same_file(&source_dir, source, dir, name) {
@@ -243,6 +264,22 @@ impl<R: BufRead> Extraction<'_, R> {
         self.replacing(dir, path, || {
             linkat(&source_dir, source, dir, name, AtFlags::empty())
         })
+    }
+
+    /// Notes a link to a file of a lower layer: it is made when the layers below are known. Until then the name stays
+    /// free.
+    fn borrow(&mut self, dir: &OwnedFd, path: &EntryPath, target: EntryPath) -> Result<(), UnpackError> {
+        self.borrowed_bytes += path.as_bytes().len() + target.as_bytes().len();
+        if self.borrowed.len() >= MAX_BORROWED || self.borrowed_bytes > MAX_BORROWED_BYTES {
+            let why = "the layer has too many hard links to files of other layers";
+            return Err(UnpackError::UnsafePath {
+                path: shown(path.as_bytes()),
+                why,
+            });
+        }
+        self.tree.clear(dir, path)?;
+        self.borrowed.insert(path.clone(), (self.info.entries, target));
+        Ok(())
     }
 
     fn fifo(&mut self, dir: &OwnedFd, path: &EntryPath, entry: &Entry) -> Result<(), UnpackError> {
@@ -328,13 +365,22 @@ impl<R: BufRead> Extraction<'_, R> {
 
     fn finish(mut self) -> Result<Extracted, UnpackError> {
         let opaque = self.tree.take_opaque()?;
+        let whited = self.tree.take_whited();
         self.set_dir_times()?;
         let implicit = self.tree.into_implicit().into_iter().collect();
+        let mut borrowed: Vec<_> = self.borrowed.into_iter().collect();
+        borrowed.sort_unstable_by_key(|(_, (number, _))| *number);
+        let borrowed = borrowed.into_iter().map(|(path, (_, target))| Borrowed {
+            path: path.as_bytes().to_vec(),
+            target: target.as_bytes().to_vec(),
+        });
         Ok(Extracted {
             info: self.info,
             root_explicit: self.root_explicit,
             implicit,
             opaque,
+            whited,
+            borrowed: borrowed.collect(),
         })
     }
 }
@@ -376,6 +422,13 @@ impl Mark {
             });
         }
         Ok(Some(Self::Hide(clean)))
+    }
+}
+
+fn not_a_file(path: &EntryPath) -> UnpackError {
+    UnpackError::UnsafePath {
+        path: shown(path.as_bytes()),
+        why: "it is a hard link to something that is not a file",
     }
 }
 

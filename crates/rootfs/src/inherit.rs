@@ -30,7 +30,7 @@ const MAX_OPENED: u64 = 200_000;
 /// A layer as part of a stack.
 pub(crate) struct Lower {
     pub(crate) dir: PathBuf,
-    /// Of the directory in the store.
+    /// Path of the directory in the store.
     pub(crate) name: String,
     pub(crate) marker: Arc<Marker>,
 }
@@ -45,7 +45,7 @@ pub(crate) struct Attributes {
 }
 
 impl Attributes {
-    fn of(dir: impl AsFd) -> Result<Self, Errno> {
+    pub(crate) fn of(dir: impl AsFd) -> Result<Self, Errno> {
         let stat = fstat(dir)?;
         let nanos = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let mtime = Some((stat.st_mtime, nanos));
@@ -93,7 +93,8 @@ pub(crate) fn root(lowers: &[Lower]) -> io::Result<Attributes> {
             mode: IMPLICIT_MODE,
             uid: 0,
             gid: 0,
-            mtime: None,
+            // As other tools have it: not the moment of the start.
+            mtime: Some((0, 0)),
         }),
     }
 }
@@ -204,9 +205,7 @@ fn descend(lower: &Lower, path: &[u8], opened: &mut u64) -> io::Result<Step> {
             },
         };
     }
-    if is_opaque(&at) {
-        hides = Hides::Lower;
-    }
+    // That it is opaque itself concerns what lies in it, not its attributes.
     Ok(Step::Present(at, hides))
 }
 

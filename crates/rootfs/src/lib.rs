@@ -14,6 +14,7 @@ mod extract;
 mod flight;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod graft;
 mod inherit;
 mod instance;
 mod marker;
@@ -22,6 +23,7 @@ mod overlay;
 mod path;
 mod remove;
 mod report;
+mod stack;
 mod store;
 mod tar;
 mod tree;

@@ -9,10 +9,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::LayerInfo;
+use crate::extract::Borrowed;
 use crate::origin::{Origin, Origins};
 
 /// First line; another version's layers are unpacked again.
-const FORM: &str = "slipway-layer 2";
+const FORM: &str = "slipway-layer 3";
 /// Last line: a torn marker lacks it.
 const END: &str = "end\n";
 /// Largest marker read back, bytes.
@@ -38,6 +39,8 @@ pub(crate) struct Marker {
     pub(crate) root_explicit: bool,
     /// Directories whose attributes should come from lower layers, sorted.
     pub(crate) implicit: Vec<Vec<u8>>,
+    /// Hard links to files of lower layers, in the order of the tar.
+    pub(crate) borrowed: Vec<Borrowed>,
 }
 
 /// The id of this boot.
@@ -61,10 +64,11 @@ impl Marker {
             Durability::ThisBoot(boot) => boot,
         };
         let mut text = format!(
-            "{FORM}\n{boot}\n{bytes} {entries} {devices_skipped} {xattrs_skipped} {} {} {}\n",
+            "{FORM}\n{boot}\n{bytes} {entries} {devices_skipped} {xattrs_skipped} {} {} {} {}\n",
             u8::from(self.root_explicit),
             self.origins.iter().len(),
             self.implicit.len(),
+            self.borrowed.len(),
         );
         for origin in self.origins.iter() {
             text.push_str(origin.as_str());
@@ -73,6 +77,13 @@ impl Marker {
         for path in &self.implicit {
             text.push_str(&hex::encode(path));
             text.push('\n');
+        }
+        for link in &self.borrowed {
+            text.push_str(&format!(
+                "{} {}\n",
+                hex::encode(&link.path),
+                hex::encode(&link.target)
+            ));
         }
         text.push_str(END);
         text
@@ -97,19 +108,23 @@ impl Marker {
             xattrs_skipped: next()?,
         };
         let root_explicit = next()? == 1;
-        let (origins, count) = (usize::try_from(next()?).ok()?, next()?);
+        let mut count = || usize::try_from(next()?).ok();
+        let (origins, implied, borrowed) = (count()?, count()?, count()?);
         let origins: Vec<_> = lines
             .by_ref()
             .take(origins)
             .map(Origin::new)
             .collect::<Option<_>>()?;
-        let implicit: Vec<_> = lines.map(|line| hex::decode(line).ok()).collect::<Option<_>>()?;
-        (implicit.len() as u64 == count).then_some(Self {
+        let paths = lines.by_ref().take(implied).map(|line| hex::decode(line).ok());
+        let implicit: Vec<_> = paths.collect::<Option<_>>()?;
+        let links: Vec<_> = lines.map(Borrowed::parse).collect::<Option<_>>()?;
+        (implicit.len() == implied && links.len() == borrowed).then_some(Self {
             durability,
             info,
             origins: origins.into_iter().collect(),
             root_explicit,
             implicit,
+            borrowed: links,
         })
     }
 
@@ -136,6 +151,16 @@ impl Marker {
     }
 }
 
+impl Borrowed {
+    fn parse(line: &str) -> Option<Self> {
+        let (path, target) = line.split_once(' ')?;
+        Some(Self {
+            path: hex::decode(path).ok()?,
+            target: hex::decode(target).ok()?,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +174,10 @@ mod tests {
             xattrs_skipped: 2,
         };
         let implicit = vec![b"a".to_vec(), b"a/\n\xff".to_vec()];
+        let borrowed = vec![Borrowed {
+            path: b"b".to_vec(),
+            target: b"a/\n".to_vec(),
+        }];
         let durability = Durability::ThisBoot("0-1".into());
         let origins = ["h/a", "h/b"]
             .iter()
@@ -160,6 +189,7 @@ mod tests {
             origins,
             root_explicit: true,
             implicit,
+            borrowed,
         };
         let text = marker.text();
         assert_eq!(Marker::parse(&text), Some(marker));

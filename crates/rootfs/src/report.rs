@@ -12,17 +12,17 @@ use model::Digest;
 
 use crate::LayerInfo;
 use crate::error::{TarError, UnpackError};
-use crate::extract::Extracted;
+use crate::extract::{Borrowed, Extracted};
 use crate::path::EntryPath;
 
 /// What came of a layer, and the digest of its content.
 pub(crate) type Outcome = Result<(Extracted, Digest), UnpackError>;
 
-/// Longest report, bytes: two full lists of paths.
+/// Longest report, bytes: three full lists of paths, and one of links.
 pub(crate) const MAX_BYTES: usize = 24 << 20;
 
 /// First bytes.
-const FORM: &[u8; 8] = b"layer 1\n";
+const FORM: &[u8; 8] = b"layer 2\n";
 /// Most paths of a list.
 const MAX_PATHS: u64 = 40_000;
 /// Longest text believed, characters.
@@ -58,9 +58,14 @@ pub(crate) fn encode(outcome: &Outcome) -> Vec<u8> {
             }
             out.text(digest.as_str().as_bytes());
             out.byte(u8::from(extracted.root_explicit));
-            for paths in [&extracted.implicit, &extracted.opaque] {
+            for paths in [&extracted.implicit, &extracted.opaque, &extracted.whited] {
                 out.number(paths.len() as u64);
                 paths.iter().for_each(|path| out.text(path));
+            }
+            out.number(extracted.borrowed.len() as u64);
+            for link in &extracted.borrowed {
+                out.text(&link.path);
+                out.text(&link.target);
             }
         }
         Err(error) => out.error(error),
@@ -241,6 +246,8 @@ impl<'a> Reader<'a> {
             root_explicit,
             implicit: self.paths()?,
             opaque: self.paths()?,
+            whited: self.paths()?,
+            borrowed: self.borrowed()?,
         };
         Some((extracted, digest))
     }
@@ -262,6 +269,26 @@ impl<'a> Reader<'a> {
             paths.push(path.to_vec());
         }
         Some(paths)
+    }
+
+    /// Links, in the order of the tar.
+    fn borrowed(&mut self) -> Option<Vec<Borrowed>> {
+        let count = self.number()?;
+        let mut links = Vec::new();
+        for _ in 0..count.min(MAX_PATHS + 1) {
+            let (path, target) = (self.bytes()?, self.bytes()?);
+            let clean = |path: &[u8]| {
+                EntryPath::parse(path).is_ok_and(|clean| clean.as_bytes() == path && !clean.is_root())
+            };
+            if !clean(path) || !clean(target) {
+                return None;
+            }
+            links.push(Borrowed {
+                path: path.to_vec(),
+                target: target.to_vec(),
+            });
+        }
+        (count <= MAX_PATHS).then_some(links)
     }
 
     fn error(&mut self, kind: u8) -> Option<UnpackError> {
@@ -363,6 +390,11 @@ mod tests {
                 root_explicit: true,
                 implicit: list(implicit),
                 opaque: list(opaque),
+                whited: list(&[b"w"]),
+                borrowed: vec![Borrowed {
+                    path: b"l".to_vec(),
+                    target: b"t/\n".to_vec(),
+                }],
             },
             digest(),
         )))
@@ -375,6 +407,8 @@ mod tests {
         assert_eq!(told, digest());
         assert_eq!(extracted.implicit, [b"a".to_vec(), b"a/\n\xff".to_vec()]);
         assert_eq!(extracted.opaque, [b"".to_vec(), b"x".to_vec()]);
+        assert_eq!(extracted.whited, [b"w".to_vec()]);
+        assert_eq!(extracted.borrowed[0].target, b"t/\n");
         assert_eq!((extracted.info.bytes, extracted.info.xattrs_skipped), (1, 4));
         for cut in 0..message.len() {
             assert!(decode(&message[..cut]).is_none(), "{cut}");

@@ -5,6 +5,7 @@
 //!   lock            held for the life of the store: one process at a time
 //!   layers/<hex>/   0700 above: set-user-id programs of images are out of the reach of the host's users
 //!   meta/<hex>      completeness marker; its mtime is the layer's last use
+//!   grafts/<hex>/   what a layer says by way of those below it, see `graft`
 //!   tmp/            unpacking and deletion happen here; emptied when the store is opened
 //!   empty/          lower directory of an image without layers
 //! ```
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 use crate::draft::Draft;
 use crate::error::{StoreError, UnpackError};
 use crate::flight::{Flights, Work};
+use crate::graft;
 use crate::marker::{Durability, Marker, boot_id};
 use crate::origin::{Origin, Origins};
 use crate::unpacker::Unpacker;
@@ -51,7 +53,7 @@ pub struct LayerStore(pub(crate) Arc<Shared>);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) dir: PathBuf,
-    boot: String,
+    pub(crate) boot: String,
     index: Mutex<Index>,
     pub(crate) flights: Flights,
     unpacker: Unpacker,
@@ -103,6 +105,7 @@ impl LayerStore {
             ("layers", 0o700),
             ("meta", 0o700),
             ("tmp", 0o700),
+            ("grafts", 0o700),
             ("empty", 0o755),
         ] {
             make_dir(&dir.join(name), mode)?;
@@ -112,6 +115,8 @@ impl LayerStore {
         take(&lock, dir, &lock_path)?;
         let boot = boot_id().map_err(failed("read the boot id for", dir))?;
         let layers = sweep(dir, &boot)?;
+        let is_kept = |hex: &str| layers.keys().any(|layer| layer.hex() == hex);
+        graft::sweep(dir, &boot, is_kept).map_err(failed("clear the grafts of", dir))?;
         let index = Mutex::new(Index {
             layers,
             pins: HashMap::new(),
@@ -173,6 +178,7 @@ impl LayerStore {
             origins: Origins::default().and(origin),
             root_explicit: extracted.root_explicit,
             implicit: extracted.implicit,
+            borrowed: extracted.borrowed,
         };
         self.place(diff_id, origin, draft, marker)?;
         info!(layer = %diff_id, bytes = info.bytes, entries = info.entries, "layer unpacked");

@@ -10,12 +10,12 @@ use std::rc::Rc;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RawMode, ResolveFlags, Stat, XattrFlags, chmodat, fsetxattr, makedev,
-    mkdirat, mknodat, openat2, statat, unlinkat,
+    mkdirat, mknodat, openat2, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use crate::error::UnpackError;
-use crate::path::{EntryPath, prefixes};
+use crate::path::EntryPath;
 use crate::remove::{open_child, remove_tree};
 
 /// Open parent directories kept.
@@ -24,8 +24,14 @@ const CACHED_PARENTS: usize = 64;
 const MAX_IMPLICIT: usize = 20_000;
 /// Bound on their paths together, bytes.
 const MAX_IMPLICIT_BYTES: usize = 8 << 20;
+/// Most symlinks on the way to one directory, as the kernel's.
+pub(crate) const MAX_LINKS: usize = 40;
+/// Longest target of such a symlink with the path it is met on, bytes.
+pub(crate) const MAX_TARGET: usize = 8192;
 /// Mode of a directory that has no entry of its own.
 pub(crate) const IMPLICIT_MODE: RawMode = 0o755;
+/// Marks a directory that may hold whiteouts; empty, it says nothing else.
+const ORIGIN: &str = "trusted.overlay.origin";
 /// Marks a directory that hides the one of the same name in lower layers; kernel overlayfs documentation.
 const OPAQUE: &str = "trusted.overlay.opaque";
 /// Stands for that attribute until the layer is complete: who unpacks has no right to set it. No entry can have the
@@ -45,6 +51,9 @@ pub(crate) struct Tree {
     /// Paths of directories that got an [`OPAQUE_MARK`].
     opaque: Vec<Vec<u8>>,
     opaque_bytes: usize,
+    /// Paths of directories that got a whiteout.
+    whited: BTreeSet<Vec<u8>>,
+    whited_bytes: usize,
 }
 
 impl Tree {
@@ -58,6 +67,8 @@ impl Tree {
             made: 0,
             opaque: Vec::new(),
             opaque_bytes: 0,
+            whited: BTreeSet::new(),
+            whited_bytes: 0,
         }
     }
 
@@ -166,15 +177,33 @@ impl Tree {
             }
             // Nothing of lower layers shows through an opaque directory: a whiteout would only be seen in listings.
             Found::Nothing if lookup(&dir, OPAQUE_MARK) == Ok(Found::Other) => Ok(()),
-            Found::Nothing => mknodat(
-                &dir,
-                name,
-                FileType::CharacterDevice,
-                Mode::empty(),
-                makedev(0, 0),
-            )
-            .map_err(fail("white out")),
+            Found::Nothing => {
+                let device = makedev(0, 0);
+                mknodat(&dir, name, FileType::CharacterDevice, Mode::empty(), device)
+                    .map_err(fail("white out"))?;
+                self.note_whited(path.split().0);
+                Ok(())
+            }
         }
+    }
+
+    /// One directory more than are remembered only shows names that nobody can open.
+    fn note_whited(&mut self, dir: &[u8]) {
+        if self.whited.len() < MAX_OPAQUE
+            && self.whited_bytes <= MAX_OPAQUE_BYTES
+            && !self.whited.contains(dir)
+        {
+            self.whited_bytes += dir.len();
+            self.whited.insert(dir.to_vec());
+        }
+    }
+
+    /// Directories that got whiteouts and still are there.
+    pub(crate) fn take_whited(&mut self) -> Vec<Vec<u8>> {
+        let whited = std::mem::take(&mut self.whited).into_iter();
+        whited
+            .filter(|path| open_strictly(&self.root, path).is_ok())
+            .collect()
     }
 
     /// Hides everything the lower layers have in `dir`, which is at `path`.
@@ -191,26 +220,24 @@ impl Tree {
     }
 
     fn mark_opaque(&mut self, dir: &OwnedFd, path: &[u8]) -> Result<(), UnpackError> {
-        // The path must still lead there in the end; one with symlinks may not. No builder writes such a thing.
-        if open_strictly(&self.root, path).is_err() {
-            return Err(UnpackError::UnsafePath {
-                path: crate::error::shown(path),
-                why: "it hides a directory of lower layers by way of a symlink",
-            });
-        }
+        // The path must still lead there in the end; one with symlinks may not.
+        let real = match open_strictly(&self.root, path) {
+            Ok(_) => path.to_vec(),
+            Err(_) => self.walk(path)?.0,
+        };
         match mknodat(dir, OPAQUE_MARK, FileType::RegularFile, Mode::empty(), 0) {
             Ok(()) => {}
             Err(Errno::EXIST) => return Ok(()),
             Err(errno) => return Err(UnpackError::entry("mark opaque", path)(errno)),
         }
-        self.opaque_bytes += path.len();
+        self.opaque_bytes += real.len();
         if self.opaque.len() >= MAX_OPAQUE || self.opaque_bytes > MAX_OPAQUE_BYTES {
             return Err(UnpackError::UnsafePath {
                 path: crate::error::shown(path),
                 why: "more than 20000 directories of the layer hide those of lower layers",
             });
         }
-        self.opaque.push(path.to_vec());
+        self.opaque.push(real);
         Ok(())
     }
 
@@ -234,36 +261,85 @@ impl Tree {
         Ok(kept)
     }
 
-    /// Makes the missing ones of `path`'s directories, from the top.
+    /// Makes the missing ones of `path`'s directories, from the top. The layer's own symlinks are followed as if the
+    /// layer's directory were `/`, and what they lead to is made too: it may lie in a lower layer.
     fn make_dirs(&mut self, path: &[u8]) -> Result<Rc<OwnedFd>, UnpackError> {
-        let mut at = Rc::clone(&self.root);
-        for (prefix, name) in prefixes(path) {
-            at = match open_dir(&self.root, prefix) {
-                Ok(open) => Rc::new(open),
-                Err(Errno::NOENT | Errno::NOTDIR) => Rc::new(self.make_implicit(&at, prefix, name)?),
-                Err(errno) => return Err(UnpackError::entry("open", prefix)(errno)),
+        Ok(self.walk(path)?.1)
+    }
+
+    /// As [`Self::make_dirs`], and the path without symlinks.
+    fn walk(&mut self, path: &[u8]) -> Result<(Vec<u8>, Rc<OwnedFd>), UnpackError> {
+        let mut todo = names_reversed(path);
+        let (mut at, mut dir) = (Vec::new(), Rc::clone(&self.root));
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            let open = |at: &[u8]| open_strictly(&self.root, at).map_err(UnpackError::entry("open", at));
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    let parent = at.iter().rposition(|b| *b == b'/').unwrap_or(0);
+                    at.truncate(parent);
+                    dir = Rc::new(open(&at)?);
+                    continue;
+                }
+                _ => {}
+            }
+            let child = child_path(&at, &name);
+            let fail = |errno: Errno| UnpackError::entry("open", &child)(errno);
+            let next = match lookup(&dir, &name).map_err(fail)? {
+                Found::Directory => open_child(&*dir, &name).map_err(UnpackError::entry("open", &child))?,
+                Found::Nothing | Found::Whiteout => self.make_implicit(&dir, &child, &name)?,
+                Found::Symlink => {
+                    links += 1;
+                    let target = readlinkat(&*dir, name.as_slice(), Vec::new()).map_err(fail)?;
+                    let target = target.into_bytes();
+                    if links > MAX_LINKS || target.len() + path.len() > MAX_TARGET {
+                        return Err(fail(Errno::LOOP));
+                    }
+                    if target.first() == Some(&b'/') {
+                        (at, dir) = (Vec::new(), Rc::clone(&self.root));
+                    }
+                    todo.extend(names_reversed(&target));
+                    continue;
+                }
+                Found::Other => {
+                    return Err(UnpackError::UnsafePath {
+                        path: crate::error::shown(&child),
+                        why: "an earlier entry made one of its directories a file",
+                    });
+                }
             };
+            (at, dir) = (child, Rc::new(next));
         }
-        Ok(at)
+        Ok((at, dir))
     }
 
     fn make_implicit(&mut self, dir: &OwnedFd, path: &[u8], name: &[u8]) -> Result<OwnedFd, UnpackError> {
-        if matches!(lookup(dir, name), Ok(Found::Symlink | Found::Other)) {
-            let why = "an earlier entry made one of its directories a file or a dangling symlink";
-            return Err(UnpackError::UnsafePath {
-                path: crate::error::shown(path),
-                why,
-            });
-        }
+        // Made anew where the layer hid the lower one, it has nothing to take from there.
+        let anew = lookup(dir, name) == Ok(Found::Whiteout);
         let made = self.make_dir(dir, &EntryPath::parse(path)?)?;
         let mode = Mode::from_raw_mode(IMPLICIT_MODE);
         chmodat(dir, name, mode, AtFlags::empty()).map_err(UnpackError::entry("set the mode of", path))?;
         self.made += 1;
         self.implicit_bytes += path.len();
-        if self.implicit.len() < MAX_IMPLICIT && self.implicit_bytes <= MAX_IMPLICIT_BYTES {
+        if !anew && self.implicit.len() < MAX_IMPLICIT && self.implicit_bytes <= MAX_IMPLICIT_BYTES {
             self.implicit.insert(path.to_vec());
         }
         Ok(made)
+    }
+}
+
+/// Components in the order a stack gives them back.
+pub(crate) fn names_reversed(path: &[u8]) -> Vec<Vec<u8>> {
+    path.split(|b| *b == b'/').rev().map(<[u8]>::to_vec).collect()
+}
+
+/// The path of a name in a directory, without a leading slash.
+pub(crate) fn child_path(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir.is_empty() {
+        name.to_vec()
+    } else {
+        [dir, name].join(&b'/')
     }
 }
 
@@ -329,6 +405,17 @@ pub(crate) fn set_opaque(root: &OwnedFd, paths: &[Vec<u8>]) -> Result<(), Unpack
         let fail = || UnpackError::entry::<Errno>("mark opaque", path);
         let dir = open_strictly(root, path).map_err(fail())?;
         fsetxattr(&dir, OPAQUE, b"y", XattrFlags::empty()).map_err(fail())?;
+    }
+    Ok(())
+}
+
+/// Has whiteouts in these directories of a complete layer left out of listings where no other layer has the directory:
+/// the kernel then looks for them only in one that has this attribute, as if it were copied up.
+pub(crate) fn set_whited(root: &OwnedFd, paths: &[Vec<u8>]) -> Result<(), UnpackError> {
+    for path in paths {
+        let fail = || UnpackError::entry::<Errno>("mark whiteouts in", path);
+        let dir = open_strictly(root, path).map_err(fail())?;
+        fsetxattr(&dir, ORIGIN, b"", XattrFlags::empty()).map_err(fail())?;
     }
     Ok(())
 }

@@ -158,6 +158,7 @@ impl LayerStore {
         let Some(marker) = marker else { return Ok(None) };
         let path = self.marker_path(diff_id);
         fs::remove_file(&path).map_err(failed("remove", &path))?;
+        crate::graft::forget(&self.0.dir, diff_id).map_err(failed("remove the grafts of", &path))?;
         let tree = Draft::of_removed(&self.0.dir, diff_id, &self.layer_path(diff_id))?;
         Ok(Some((marker.info.bytes, tree)))
     }

@@ -37,7 +37,7 @@ pub mod call {
         LSEEK = SYS_lseek, MADVISE = SYS_madvise, MKDIRAT = SYS_mkdirat, MKNODAT = SYS_mknodat,
         MMAP = SYS_mmap, MPROTECT = SYS_mprotect, MREMAP = SYS_mremap, MUNMAP = SYS_munmap,
         NEWFSTATAT = SYS_newfstatat, OPENAT = SYS_openat, OPENAT2 = SYS_openat2, POLL = SYS_ppoll,
-        READ = SYS_read, RENAMEAT2 = SYS_renameat2, RT_SIGPROCMASK = SYS_rt_sigprocmask,
+        READ = SYS_read, READLINKAT = SYS_readlinkat, RENAMEAT2 = SYS_renameat2, RT_SIGPROCMASK = SYS_rt_sigprocmask,
         RT_SIGRETURN = SYS_rt_sigreturn, SCHED_YIELD = SYS_sched_yield, SIGALTSTACK = SYS_sigaltstack,
         SYMLINKAT = SYS_symlinkat, TGKILL = SYS_tgkill, UNLINKAT = SYS_unlinkat, UTIMENSAT = SYS_utimensat,
         WRITE = SYS_write,

@@ -55,11 +55,8 @@ impl Fields {
                 });
             }
         };
-        let seconds = header
-            .mtime()
-            .ok()
-            .and_then(|s| i64::try_from(s).ok())
-            .unwrap_or(0);
+        // Base 256 has a sign, and what the `tar` crate gives are its lowest 64 bits.
+        let seconds = header.mtime().map_or(0, u64::cast_signed);
         Ok(Self {
             uid: owner(pax.uid, header.uid(), "owner")?,
             gid: owner(pax.gid, header.gid(), "group")?,

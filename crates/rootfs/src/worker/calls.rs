@@ -7,7 +7,7 @@ use sys::seccomp::{Allow, Instruction, only};
 const PROT_EXEC: u32 = 4;
 
 /// Calls without a condition: files, memory, threads that exist already, the end.
-const ALWAYS: [u32; 37] = [
+const ALWAYS: [u32; 38] = [
     READ,
     WRITE,
     CLOSE,
@@ -26,6 +26,7 @@ const ALWAYS: [u32; 37] = [
     MKNODAT,
     LINKAT,
     SYMLINKAT,
+    READLINKAT,
     UNLINKAT,
     RENAMEAT2,
     FCHOWNAT,

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod corpus_tars;
 mod hostile;
+mod hostile_stacks;
 mod mounts;
 mod ownership;
 mod private;
