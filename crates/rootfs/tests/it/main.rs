@@ -2,8 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod corpus;
+mod corpus_layout;
 mod corpus_tars;
+mod corpus_view;
 mod hostile;
+mod hostile_blobs;
+mod hostile_bounds;
 mod hostile_stacks;
 mod mounts;
 mod ownership;
