@@ -3,7 +3,8 @@
 use std::fmt::Write;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -19,6 +20,7 @@ pub struct DockerRegistry {
     child: Child,
     port: u16,
     options: Options,
+    requests: Arc<Mutex<Vec<String>>>,
     _home: tempfile::TempDir,
 }
 
@@ -74,17 +76,21 @@ impl DockerRegistry {
             .arg(&path)
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .context("cannot run docker-registry")?;
         let log = child.stderr.take().context("no log")?;
+        let access_log = child.stdout.take().context("no access log")?;
         let mut registry = Self {
             child,
             port: 0,
             options,
+            requests: Arc::default(),
             _home: home,
         };
+        let requests = registry.requests.clone();
+        std::thread::spawn(move || read_access_log(access_log, &requests));
         registry.port = listening(log).await?;
         Ok(registry)
     }
@@ -92,6 +98,14 @@ impl DockerRegistry {
     /// `127.0.0.1:PORT`.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The requests it has answered, as `GET /v2/`. A request is listed a moment after its answer has ended.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests
+            .lock()
+            .expect("no holder of this lock panics")
+            .clone()
     }
 
     /// Pushes to it as someone it lets in.
@@ -147,6 +161,20 @@ fn read_log(log: ChildStderr, sender: oneshot::Sender<Result<u16, String>>) {
         }
     }
     let _ = sender.map(|sender| sender.send(Err(printed)));
+}
+
+/// Keeps method and path of each line, in the common log format: the request is in quotes.
+fn read_access_log(log: ChildStdout, requests: &Mutex<Vec<String>>) {
+    for line in BufReader::new(log).lines().map_while(Result::ok) {
+        let request = line
+            .split('"')
+            .nth(1)
+            .and_then(|request| request.rsplit_once(' '));
+        if let Some((request, _)) = request {
+            let mut requests = requests.lock().expect("no holder of this lock panics");
+            requests.push(request.to_owned());
+        }
+    }
 }
 
 fn listening_port(line: &str) -> Option<u16> {
