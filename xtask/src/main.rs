@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         ["demo"] => demo::run(demo::Then::KeepRunning),
         ["demo", "--once"] => demo::run(demo::Then::End),
         ["bench", rest @ ..] => bench::run(rest),
+        // The row `pull` runs it as a process of its own.
+        ["inflate", files @ ..] => bench::inflate(files),
         #[cfg(feature = "codegen")]
         ["codegen"] => codegen::run(),
         #[cfg(not(feature = "codegen"))]

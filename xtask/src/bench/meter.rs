@@ -5,6 +5,7 @@
 //! slipway-bench-PID/ours     the platform's process
 //! slipway-bench-PID/peer     the peers' processes
 //! slipway-bench-PID/apps     containers the peers make
+//! slipway-bench-PID/aside    what serves all sides
 //! slipway-TAG                what the platform makes: shims and containers
 //! ```
 
@@ -32,6 +33,8 @@ pub enum Place {
     Ours,
     /// The peers.
     Peer,
+    /// What serves all sides, and is charged to none.
+    Aside,
 }
 
 impl Who {
@@ -45,6 +48,7 @@ impl Place {
             Self::Driver => "driver",
             Self::Ours => "ours",
             Self::Peer => "peer",
+            Self::Aside => "aside",
         }
     }
 }
@@ -152,7 +156,7 @@ impl Meter {
             mount,
             name: format!("slipway-bench-{}", std::process::id()),
         };
-        for dir in ["driver", "ours", "peer", "apps"] {
+        for dir in ["driver", "ours", "peer", "aside", "apps"] {
             let dir = meter.root().join(dir);
             fs::create_dir_all(&dir)
                 .with_context(|| format!("cannot make {}; run as root", dir.display()))?;
@@ -165,7 +169,8 @@ impl Meter {
         self.mount.join(&self.name)
     }
 
-    fn procs(&self, place: Place) -> PathBuf {
+    /// The file that lists the processes of `place`.
+    pub fn procs(&self, place: Place) -> PathBuf {
         self.root().join(place.dir()).join("cgroup.procs")
     }
 

@@ -13,6 +13,7 @@ mod pairs;
 mod peer;
 mod postgres;
 mod process;
+mod pull;
 mod push;
 mod router;
 mod start;
@@ -26,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use meter::Meter;
 use pairs::Series;
+pub use pull::inflate;
 
 /// What every row gets.
 struct Bench {
@@ -44,14 +46,16 @@ impl Bench {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Row {
     Push,
+    Pull,
     Container,
     Router,
     Idle,
     Start,
 }
 
-const ROWS: [(&str, Row); 5] = [
+const ROWS: [(&str, Row); 6] = [
     ("push", Row::Push),
+    ("pull", Row::Pull),
     ("container", Row::Container),
     ("router", Row::Router),
     ("idle", Row::Idle),
@@ -120,10 +124,11 @@ fn parse(args: &[&str]) -> anyhow::Result<(Vec<Row>, Option<usize>)> {
 
 /// Builds everything optimised, this program too, and goes on as that. Nobody quotes figures of a debug build.
 fn again_in_release(args: &[&str]) -> anyhow::Result<()> {
-    let builds: [&[&str]; 3] = [
+    let builds: [&[&str]; 4] = [
         // By itself, so that it has exactly the features it ships with.
         &["--package", "slipway"],
         &["--package", "runtime", "--example", "lifecycle"],
+        &["--package", "cell", "--example", "pull"],
         &["--package", "xtask"],
     ];
     for build in builds {
@@ -153,6 +158,7 @@ async fn measure(bench: &Bench, rows: &[Row], results: &mut Vec<Series>) -> anyh
         eprintln!("bench: {name} ...");
         let outcome = match row {
             Row::Push => push::run(bench, results).await,
+            Row::Pull => pull::run(bench, results).await,
             Row::Container => container::run(bench, results).await,
             Row::Router => router::run(bench, results).await,
             Row::Idle => idle::run(bench, results).await,

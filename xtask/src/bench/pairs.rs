@@ -92,6 +92,23 @@ impl Series {
         }
     }
 
+    /// The median of a figure's ratios within pairs; not a number without pairs that have it.
+    pub fn median_ratio(&self, name: &str) -> f64 {
+        let values = self.values(name);
+        let ratios: Vec<f64> = values
+            .iter()
+            .filter(|(_, b)| *b > 0.0)
+            .map(|(a, b)| a / b)
+            .collect();
+        quantile(&ratios, 0.5)
+    }
+
+    /// The median of our figure.
+    pub fn median(&self, name: &str) -> f64 {
+        let ours: Vec<f64> = self.pairs.iter().filter_map(|(ours, _)| ours.get(name)).collect();
+        quantile(&ours, 0.5)
+    }
+
     fn values(&self, name: &str) -> Vec<(f64, f64)> {
         let value = |(a, b): &(Side, Side)| Some((a.get(name)?, b.get(name)?));
         self.pairs.iter().filter_map(value).collect()
