@@ -34,14 +34,22 @@ pub(crate) fn classify(error: &reqwest::Error, host: String, image: &str) -> Fai
         }
         .into(),
         None => Failure::passing(ResolveError::Unreachable {
-            host,
             image,
-            cause: match find::<Unresolved>(error) {
-                Some(unresolved) => one_line(&unresolved.to_string()),
-                None => root_cause(error),
-            },
+            cause: network_cause(error, &host),
+            host,
         }),
     }
+}
+
+fn network_cause(error: &reqwest::Error, host: &str) -> String {
+    if let Some(unresolved) = find::<Unresolved>(error) {
+        return one_line(&unresolved.to_string());
+    }
+    if let Some(invalid) = find::<rustls::pki_types::InvalidDnsNameError>(error) {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        return one_line(&format!("the name {name} does not resolve ({invalid})"));
+    }
+    root_cause(error)
 }
 
 /// Steps down a chain of causes. `io::Error` hides the error it wraps from `source`, so it is opened by hand.

@@ -4,11 +4,20 @@
 //! could not be executed and is refused here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use model::{Digest, ImageConfig, Platform, Port, Protocol};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::capped::{List, Map};
 use crate::error::one_line;
+
+/// More layers than any overlay can stack.
+const MAX_LAYERS: usize = 512;
+/// Of a command, an environment and labels: more than any honest image has.
+const MAX_WORDS: usize = 4096;
 
 /// A configuration, read and checked.
 #[derive(Debug)]
@@ -35,39 +44,84 @@ struct Document {
 
 #[derive(Deserialize)]
 struct Rootfs {
-    diff_ids: Option<Vec<String>>,
+    diff_ids: Option<List<String, MAX_LAYERS>>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Run {
-    #[serde(default, deserialize_with = "words")]
-    entrypoint: Vec<String>,
-    #[serde(default, deserialize_with = "words")]
-    cmd: Vec<String>,
-    env: Option<Vec<String>>,
+    #[serde(default)]
+    entrypoint: Option<Words>,
+    #[serde(default)]
+    cmd: Option<Words>,
+    env: Option<List<String, MAX_WORDS>>,
     working_dir: Option<String>,
     user: Option<String>,
-    exposed_ports: Option<BTreeMap<String, serde::de::IgnoredAny>>,
-    labels: Option<BTreeMap<String, Option<String>>>,
+    exposed_ports: Option<Ports>,
+    labels: Option<Map<Option<String>, MAX_WORDS>>,
     stop_signal: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Words {
-    One(String),
-    Many(Vec<String>),
+/// Early images wrote a command of one word as a string.
+struct Words(List<String, MAX_WORDS>, Option<String>);
+
+impl Words {
+    fn all(self) -> Result<Vec<String>, String> {
+        match self.1 {
+            Some(word) if word.is_empty() => Ok(Vec::new()),
+            Some(word) => Ok(vec![word]),
+            None => self.0.all("words in its command"),
+        }
+    }
 }
 
-/// Early images wrote a command of one word as a string.
-fn words<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<String>, D::Error> {
-    Ok(match Option::<Words>::deserialize(input)? {
-        Some(Words::One(word)) if word.is_empty() => Vec::new(),
-        Some(Words::One(word)) => vec![word],
-        Some(Words::Many(words)) => words,
-        None => Vec::new(),
-    })
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a command")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Words, E> {
+                Ok(Words(List::default(), Some(text.to_owned())))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, input: A) -> Result<Words, A::Error> {
+                List::deserialize(SeqAccessDeserializer::new(input)).map(|words| Words(words, None))
+            }
+        }
+        input.deserialize_any(OneOrMany)
+    }
+}
+
+/// Names of ports, read as they come: an image may expose every port there is.
+struct Ports(Vec<Port>);
+
+impl<'de> Deserialize<'de> for Ports {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Ports;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("ports")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<Ports, A::Error> {
+                let mut ports = Vec::new();
+                while let Some((name, IgnoredAny)) = input.next_entry::<String, _>()? {
+                    ports.extend(port(&name).map_err(serde::de::Error::custom)?);
+                }
+                ports.sort_unstable();
+                ports.dedup();
+                Ok(Ports(ports))
+            }
+        }
+        input.deserialize_map(Names)
+    }
 }
 
 /// Reads a configuration; the error says what is wrong with it.
@@ -78,19 +132,21 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Configuration, String> {
     let diff_ids = document
         .rootfs
         .and_then(|rootfs| rootfs.diff_ids)
-        .unwrap_or_default();
+        .unwrap_or_default()
+        .all("diff ids in its configuration")?;
     let diff_ids = diff_ids.iter().map(|id| {
         id.parse()
             .map_err(|e: model::DigestError| one_line(&e.to_string()))
     });
-    let labels = run.labels.unwrap_or_default();
+    let labels = run.labels.unwrap_or_default().all("labels")?;
+    let words = |words: Option<Words>| words.map_or_else(|| Ok(Vec::new()), Words::all);
     let config = ImageConfig {
-        entrypoint: run.entrypoint,
-        cmd: run.cmd,
-        env: run.env.unwrap_or_default(),
+        entrypoint: words(run.entrypoint)?,
+        cmd: words(run.cmd)?,
+        env: run.env.unwrap_or_default().all("environment variables")?,
         workdir: run.working_dir.unwrap_or_default(),
         user: run.user.unwrap_or_default(),
-        ports: ports(run.exposed_ports.unwrap_or_default().into_keys())?,
+        ports: run.exposed_ports.map(|ports| ports.0).unwrap_or_default(),
         stop_signal: run.stop_signal.unwrap_or_default(),
     };
     refuse_nul(&config)?;
@@ -111,30 +167,22 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Configuration, String> {
 }
 
 /// `NUMBER[/PROTOCOL]`, tcp unless said otherwise. Transports that no route can lead to are left out.
-fn ports(texts: impl Iterator<Item = String>) -> Result<Vec<Port>, String> {
-    let mut ports = Vec::new();
-    for text in texts {
-        let (number, protocol) = text.split_once('/').unwrap_or((&text, "tcp"));
-        let protocol = match protocol.to_ascii_lowercase().as_str() {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            "sctp" => continue,
-            _ => return Err(format!("it exposes {:?}, which is not a port", one_line(&text))),
-        };
-        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
-        match number.parse::<u16>() {
-            Ok(number) if number > 0 && digits => ports.push(Port { number, protocol }),
-            _ => {
-                return Err(format!(
-                    "it exposes {:?}, which is not a port between 1 and 65535",
-                    one_line(&text)
-                ));
-            }
-        }
+fn port(text: &str) -> Result<Option<Port>, String> {
+    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol.to_ascii_lowercase().as_str() {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        "sctp" => return Ok(None),
+        _ => return Err(format!("it exposes {:?}, which is not a port", one_line(text))),
+    };
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    match number.parse::<u16>() {
+        Ok(number) if number > 0 && digits => Ok(Some(Port { number, protocol })),
+        _ => Err(format!(
+            "it exposes {:?}, which is not a port between 1 and 65535",
+            one_line(text)
+        )),
     }
-    ports.sort_unstable();
-    ports.dedup();
-    Ok(ports)
 }
 
 fn refuse_nul(config: &ImageConfig) -> Result<(), String> {

@@ -209,7 +209,7 @@ fn rate_limited(host: &str, image: &str, retry_after: Option<Duration>) -> Strin
     )
 }
 
-fn list(platforms: &[Platform]) -> String {
+pub(crate) fn list(platforms: &[Platform]) -> String {
     /// A hostile index could name thousands.
     const SHOWN: usize = 20;
     if platforms.is_empty() {

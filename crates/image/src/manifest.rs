@@ -3,12 +3,11 @@
 //! Rules: OCI image-spec manifest.md, image-index.md; Docker manifest v2 schema 2. A document that could be read as
 //! both a manifest and an index is refused, since two readers could then run two different images for one digest.
 
-use std::collections::BTreeMap;
-
 use model::{Compression, Digest, Layer, Platform};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::capped::{Attested, List};
 use crate::error::one_line;
 use crate::platform;
 
@@ -36,6 +35,10 @@ const CONFIGS: [&str; 4] = [
 ];
 /// More layers than any overlay can stack.
 const MAX_LAYERS: usize = 512;
+/// More platforms than there are; attestations count too.
+const MAX_ENTRIES: usize = 1024;
+/// No registry stores larger blobs; a larger figure is not believed (1 TiB).
+const MAX_LAYER_SIZE: u64 = 1 << 40;
 
 /// Why a document is not an image.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,9 +74,9 @@ pub(crate) struct Blob {
 struct Document {
     schema_version: Option<u64>,
     media_type: Option<String>,
-    manifests: Option<Vec<Entry>>,
+    manifests: Option<List<Entry, MAX_ENTRIES>>,
     config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
+    layers: Option<List<Descriptor, MAX_LAYERS>>,
     fs_layers: Option<IgnoredAny>,
 }
 
@@ -95,7 +98,7 @@ pub(crate) struct Entry {
     digest: String,
     size: u64,
     platform: Option<EntryPlatform>,
-    annotations: Option<BTreeMap<String, serde_json::Value>>,
+    annotations: Option<Attested>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -132,9 +135,14 @@ pub(crate) fn parse(bytes: &[u8], content_type: &str) -> Result<Manifest, Fault>
     let called = |names: &[&str]| names.contains(&kind) || names.contains(&content_type);
     match (document.manifests, document.config, document.layers) {
         (Some(_), None, None) if called(&IMAGES) => Err(contradiction()),
-        (Some(entries), None, None) => Ok(Manifest::Index(entries)),
+        (Some(entries), None, None) => entries
+            .all("images in its index")
+            .map(Manifest::Index)
+            .map_err(Fault::Unsupported),
         (None, Some(_), Some(_)) if called(&INDEXES) => Err(contradiction()),
-        (None, Some(config), Some(layers)) => image(config, layers).map(Manifest::Image),
+        (None, Some(config), Some(layers)) => {
+            image(config, layers.all("layers").map_err(Fault::Unsupported)?).map(Manifest::Image)
+        }
         (None, None, None) => Err(Fault::Unsupported(format!(
             "{:?} is not an image manifest",
             one_line(kind)
@@ -155,15 +163,9 @@ fn image(config: Descriptor, layers: Vec<Descriptor>) -> Result<Image, Fault> {
             one_line(&config.media_type)
         )));
     }
-    if layers.len() > MAX_LAYERS {
-        return Err(Fault::Unsupported(format!(
-            "it has {} layers, more than {MAX_LAYERS}",
-            layers.len()
-        )));
-    }
     let layers = layers
         .into_iter()
-        .map(|layer| Ok((blob(&layer.digest, layer.size)?, compression(&layer.media_type)?)))
+        .map(|layer| Ok((layer_blob(&layer)?, compression(&layer.media_type)?)))
         .collect::<Result<_, Fault>>()?;
     Ok(Image {
         config: blob(&config.digest, config.size)?,
@@ -176,6 +178,16 @@ fn blob(digest: &str, size: u64) -> Result<Blob, Fault> {
         .parse()
         .map_err(|error: model::DigestError| Fault::Malformed(one_line(&error.to_string())))?;
     Ok(Blob { digest, size })
+}
+
+fn layer_blob(layer: &Descriptor) -> Result<Blob, Fault> {
+    if layer.size > MAX_LAYER_SIZE {
+        let size = layer.size;
+        return Err(Fault::Malformed(format!(
+            "a layer claims to have {size} bytes, more than {MAX_LAYER_SIZE}"
+        )));
+    }
+    blob(&layer.digest, layer.size)
 }
 
 fn compression(media_type: &str) -> Result<Compression, Fault> {
@@ -222,10 +234,7 @@ impl Image {
 impl Entry {
     /// Attestations ride in indexes as manifests that nobody runs.
     fn is_attestation(&self) -> bool {
-        let marked = self
-            .annotations
-            .as_ref()
-            .is_some_and(|a| a.contains_key("vnd.docker.reference.type"));
+        let marked = self.annotations.as_ref().is_some_and(|attested| attested.0);
         marked
             || self
                 .platform
@@ -272,13 +281,22 @@ pub(crate) fn select<'a>(entries: &'a [Entry], wanted: &Platform) -> Result<&'a 
     if let Some(entry) = runnable().find(|entry| entry.platform.is_none()) {
         return Ok(entry);
     }
+    Err(platforms(entries))
+}
+
+/// The platforms of an index, each once, attestations left out.
+pub(crate) fn platforms(entries: &[Entry]) -> Vec<Platform> {
     let mut available: Vec<Platform> = Vec::new();
-    for offered in runnable().filter_map(Entry::platform) {
+    for offered in entries
+        .iter()
+        .filter(|entry| entry.is_runnable())
+        .filter_map(Entry::platform)
+    {
         if !available.contains(&offered) {
             available.push(offered);
         }
     }
-    Err(available)
+    available
 }
 
 #[cfg(test)]

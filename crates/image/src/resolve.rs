@@ -72,30 +72,65 @@ impl Client {
     }
 }
 
-struct Resolution<'a> {
-    session: Session,
-    reference: &'a Reference,
-    credentials: Option<&'a Credentials>,
-    wanted: &'a Platform,
+/// One resolution, step by step.
+pub(crate) struct Resolution<'a> {
+    pub(crate) session: Session,
+    pub(crate) reference: &'a Reference,
+    pub(crate) credentials: Option<&'a Credentials>,
+    pub(crate) wanted: &'a Platform,
     /// For messages.
-    image: String,
+    pub(crate) image: String,
+}
+
+/// The document a reference led to.
+pub(crate) struct First {
+    pub(crate) digest: Digest,
+    pub(crate) manifest: Manifest,
+    /// How it came.
+    pub(crate) answer: Answer,
+}
+
+/// The image of the wanted platform.
+pub(crate) struct Chosen {
+    index_digest: Option<Digest>,
+    manifest_digest: Digest,
+    image: Image,
+    /// The platform its index gave it.
+    platform: Option<Platform>,
 }
 
 impl Resolution<'_> {
     async fn run(&self) -> Result<Resolved, ResolveError> {
-        let (mut digest, mut manifest) = self.first_manifest().await?;
+        let First { digest, manifest, .. } = self.first_manifest().await?;
+        let chosen = self.choose(digest, manifest).await?;
+        self.describe(chosen).await
+    }
+
+    /// Down the indexes to an image.
+    pub(crate) async fn choose(
+        &self,
+        mut digest: Digest,
+        mut manifest: Manifest,
+    ) -> Result<Chosen, ResolveError> {
         let mut index_digest = None;
-        let mut chosen = None;
+        let mut platform = None;
         for _ in 0..=MAX_INDEXES {
             let entries = match manifest {
-                Manifest::Image(image) => return self.image(index_digest, digest, (image, chosen)).await,
+                Manifest::Image(image) => {
+                    return Ok(Chosen {
+                        index_digest,
+                        manifest_digest: digest,
+                        image,
+                        platform,
+                    });
+                }
                 Manifest::Index(entries) => entries,
             };
             index_digest.get_or_insert(digest);
             let entry = manifest::select(&entries, self.wanted)
                 .map_err(|available| self.wrong_platform(available))?;
             let blob = entry.blob().map_err(|fault| self.fault(fault))?;
-            chosen = entry.platform().or(chosen);
+            platform = entry.platform().or(platform);
             manifest = self.child_manifest(&blob).await?;
             digest = blob.digest;
         }
@@ -104,7 +139,7 @@ impl Resolution<'_> {
         ))))
     }
 
-    async fn first_manifest(&self) -> Result<(Digest, Manifest), ResolveError> {
+    pub(crate) async fn first_manifest(&self) -> Result<First, ResolveError> {
         let path = format!("manifests/{}", self.reference.selector());
         let digest = self.reference.digest();
         let document = self
@@ -120,7 +155,11 @@ impl Resolution<'_> {
         if let Some(announced) = announced.filter(|announced| *announced != digest) {
             return Err(self.mismatch("manifest", &announced, &digest));
         }
-        Ok((digest, manifest))
+        Ok(First {
+            digest,
+            manifest,
+            answer: document,
+        })
     }
 
     async fn child_manifest(&self, blob: &Blob) -> Result<Manifest, ResolveError> {
@@ -135,13 +174,14 @@ impl Resolution<'_> {
         self.parse(&document)
     }
 
-    /// The last step: an image manifest to what it says. `chosen` is the platform its index gave it.
-    async fn image(
-        &self,
-        index_digest: Option<Digest>,
-        manifest_digest: Digest,
-        (image, chosen): (Image, Option<Platform>),
-    ) -> Result<Resolved, ResolveError> {
+    /// The last step: an image manifest to what it says.
+    pub(crate) async fn describe(&self, chosen: Chosen) -> Result<Resolved, ResolveError> {
+        let Chosen {
+            index_digest,
+            manifest_digest,
+            image,
+            platform: chosen,
+        } = chosen;
         let blob = &image.config;
         if usize::try_from(blob.size).map_or(true, |size| size > MAX_CONFIG) {
             let what = format!("its configuration is larger than {MAX_CONFIG} bytes");

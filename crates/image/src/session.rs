@@ -60,6 +60,8 @@ impl Live {
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) live: Arc<Live>,
+    /// How often one request is tried again.
+    max_retries: u32,
 }
 
 /// One request below `/v2/NAME/`.
@@ -106,11 +108,22 @@ pub(crate) struct Opened {
 
 impl Session {
     pub(crate) fn new(shared: Arc<Shared>, live: Arc<Live>) -> Self {
-        Self { shared, live }
+        let max_retries = shared.max_retries;
+        Self {
+            shared,
+            live,
+            max_retries,
+        }
+    }
+
+    /// The same, where every request has one try.
+    pub(crate) fn impatient(mut self) -> Self {
+        self.max_retries = 0;
+        self
     }
 
     pub(crate) fn retries(&self) -> Retries {
-        Retries::new(self.shared.max_retries, &self.shared.timeouts)
+        Retries::new(self.max_retries, &self.shared.timeouts)
     }
 
     /// The answer to a call from its first byte, after retries.
@@ -137,9 +150,13 @@ impl Session {
 
     /// Each source once, until one answers from byte `from` on.
     pub(crate) async fn try_open(&self, call: &Call, from: u64) -> Result<Opened, Failure> {
+        self.try_each(call, Verb::Get, from).await
+    }
+
+    pub(crate) async fn try_each(&self, call: &Call, verb: Verb, from: u64) -> Result<Opened, Failure> {
         let mut outcome = Err(unreached(call));
         for source in self.sources(call) {
-            match self.ask(call, &source, (Verb::Get, from)).await {
+            match self.ask(call, &source, (verb.clone(), from)).await {
                 Ok(reply) => return Ok(Opened { reply, source }),
                 Err(failure) => outcome = Err(self.blame(&source, failure)),
             }
@@ -171,7 +188,7 @@ impl Session {
         }
     }
 
-    fn sources(&self, call: &Call) -> Vec<Source> {
+    pub(crate) fn sources(&self, call: &Call) -> Vec<Source> {
         match call.credentials {
             Some(_) => vec![Source::Registry],
             None => self.live.document.mirrors.sources(&call.reference),
@@ -271,7 +288,7 @@ impl Session {
         })
     }
 
-    async fn send(
+    pub(crate) async fn send(
         &self,
         call: &Call,
         source: &Source,
@@ -292,7 +309,9 @@ impl Session {
     /// Lets successful answers pass and names the others.
     pub(crate) async fn judge(&self, call: &Call, reply: Reply) -> Result<Reply, Failure> {
         let status = reply.response.status();
-        if matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
+        // Redirects come here only where nothing is to be fetched.
+        let good = matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT);
+        if good || crate::transport::is_redirect(status) {
             return Ok(reply);
         }
         let after = retry_after(reply.response.headers());

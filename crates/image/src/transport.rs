@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
-use reqwest::{Certificate, Method, Response, StatusCode, redirect};
+use reqwest::{Method, Response, StatusCode, redirect};
+use rustls::ClientConfig;
 use url::Url;
 
 use crate::addresses::{AddressPolicy, RefusedAddress, Standing};
@@ -22,6 +23,7 @@ use crate::proxies::Proxies;
 use crate::resolver::Resolver;
 use crate::retry::Failure;
 use crate::settings::{SettingsError, Timeouts};
+use crate::trust::trust;
 
 const MAX_REDIRECTS: usize = 5;
 
@@ -90,12 +92,11 @@ struct Pair {
 
 impl Pair {
     fn new(
-        document: &Document,
+        trust: &Result<ClientConfig, String>,
         resolver: Resolver,
         proxies: Option<&Proxies>,
         timeouts: &Timeouts,
     ) -> Result<Self, SettingsError> {
-        let authorities = authorities(&document.settings.ca_certificates)?;
         let resolver = Arc::new(resolver);
         let builder = || {
             let builder = reqwest::Client::builder()
@@ -109,14 +110,13 @@ impl Pair {
                 None => builder.no_proxy(),
             }
         };
-        let has_extra = !authorities.is_empty();
-        let checked = builder()
-            .tls_certs_merge(authorities)
-            .build()
-            .map_err(|e| root_cause(&e));
-        if let (true, Err(cause)) = (has_extra, &checked) {
-            return Err(SettingsError::Http(cause.clone()));
-        }
+        let checked = match trust {
+            Ok(config) => {
+                let client = builder().tls_backend_preconfigured(config.clone()).build();
+                Ok(client.map_err(|e| SettingsError::Http(root_cause(&e)))?)
+            }
+            Err(cause) => Err(cause.clone()),
+        };
         let unchecked = builder().tls_danger_accept_invalid_certs(true).build();
         Ok(Self {
             checked,
@@ -127,16 +127,18 @@ impl Pair {
 
 impl Transport {
     pub(crate) fn new(document: &Document, timeouts: &Timeouts) -> Result<Self, SettingsError> {
+        // Reading all authorities takes longer than everything else: it is done once.
+        let trust = trust(&document.settings.ca_certificates)?;
         let addresses = Arc::new(document.addresses.clone());
         let proxies = document.proxies.clone();
         let direct = |standing| {
             let resolver = Resolver::judging(addresses.clone(), standing);
-            Pair::new(document, resolver, None, timeouts)
+            Pair::new(&trust, resolver, None, timeouts)
         };
         // A proxy resolves names itself: what it finds is its own policy's affair. Only its own name is resolved here.
         let proxied = proxies
             .any()
-            .then(|| Pair::new(document, Resolver::trusting(), Some(&proxies), timeouts))
+            .then(|| Pair::new(&trust, Resolver::trusting(), Some(&proxies), timeouts))
             .transpose()?;
         Ok(Self {
             named: direct(Standing::Named)?,
@@ -354,20 +356,7 @@ pub(crate) fn refused_address(image: &str, host: String, refused: &RefusedAddres
     }
 }
 
-fn authorities(bundles: &[String]) -> Result<Vec<Certificate>, SettingsError> {
-    let mut all = Vec::new();
-    for (bundle, number) in bundles.iter().zip(1..) {
-        let unusable = |cause: String| SettingsError::CertificateAuthority { number, cause };
-        let found = Certificate::from_pem_bundle(bundle.as_bytes()).map_err(|e| unusable(root_cause(&e)))?;
-        if found.is_empty() {
-            return Err(unusable("it holds no certificate".to_owned()));
-        }
-        all.extend(found);
-    }
-    Ok(all)
-}
-
-fn is_redirect(status: StatusCode) -> bool {
+pub(crate) fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 

@@ -6,13 +6,21 @@
     reason = "a test that cannot go on panics, its helpers too"
 )]
 
+mod addresses;
 mod auth;
 mod blobs;
+mod explain;
+mod faults;
+mod hostile;
+mod key_pairs;
+mod live;
+mod mirrors;
 mod proxy;
 mod real;
 mod redirects;
 mod resolving;
 mod retries;
+mod rules;
 mod scripted;
 mod tls;
 
@@ -54,6 +62,13 @@ pub fn loopback_client() -> Client {
     Client::new(settings).expect("settings are good")
 }
 
+/// A client with a document of its own.
+pub fn client_with(hosts: &[&str], change: impl FnOnce(&mut RegistrySettings)) -> Client {
+    let mut settings = settings(hosts);
+    change(&mut settings.registry);
+    Client::new(settings).expect("settings are good")
+}
+
 /// A reference whose default registry does not matter.
 pub fn reference(text: &str) -> Reference {
     Reference::parse(text, "docker.io").expect("a reference")
@@ -79,6 +94,47 @@ pub fn platform(architecture: &str) -> Platform {
         os: "linux".to_owned(),
         architecture: architecture.to_owned(),
         variant: String::new(),
+    }
+}
+
+/// An image of one layer: a manifest, its configuration, the layer.
+pub struct OneLayer {
+    /// JSON.
+    pub manifest: Vec<u8>,
+    /// JSON.
+    pub config: Vec<u8>,
+    /// As the registry serves it.
+    pub layer: Vec<u8>,
+}
+
+impl OneLayer {
+    /// The image around a layer.
+    pub fn new(layer: Vec<u8>) -> Self {
+        let config = testkit::made_up::config("amd64", std::slice::from_ref(&layer));
+        let config = config.to_string().into_bytes();
+        let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": testkit::pusher::OCI.manifest,
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(&config).as_str(),
+                "size": config.len()},
+            "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+                "digest": digest(&layer).as_str(), "size": layer.len()}]});
+        Self {
+            manifest: manifest.to_string().into_bytes(),
+            config,
+            layer,
+        }
+    }
+
+    /// What an honest registry answers.
+    pub fn answer(&self, asked: &scripted::Asked) -> scripted::Answer {
+        use scripted::Answer;
+        let is = |bytes: &[u8]| asked.path.ends_with(digest(bytes).as_str());
+        if is(&self.config) {
+            return Answer::new(200, self.config.clone());
+        }
+        if is(&self.layer) {
+            return Answer::range(&self.layer, asked.range_from());
+        }
+        Answer::new(200, self.manifest.clone()).with("content-type", testkit::pusher::OCI.manifest)
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use base::Tasks;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    pub method: String,
     /// Path and query.
     pub path: String,
     /// By lower-case name.
@@ -50,6 +51,8 @@ pub enum Ending {
     Cut(usize),
     /// Nothing more comes after so many bytes; the server notes when the client hangs up.
     Stall(usize),
+    /// One byte after the other, with this pause between them.
+    Trickle(std::time::Duration),
 }
 
 impl Answer {
@@ -82,7 +85,7 @@ impl Answer {
     }
 }
 
-type Script = dyn Fn(&Asked) -> Answer + Send + Sync;
+pub type Script = dyn Fn(&Asked) -> Answer + Send + Sync;
 
 /// The server; ends when dropped.
 pub struct Server {
@@ -133,8 +136,9 @@ impl Server {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
+/// Serves one request.
+pub async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     script: &Script,
     log: &Mutex<Vec<Asked>>,
     ended: &tokio::sync::watch::Sender<usize>,
@@ -142,7 +146,11 @@ async fn serve(
     let Some(asked) = read_request(&mut stream).await? else {
         return Ok(());
     };
-    let answer = script(&asked);
+    let mut answer = script(&asked);
+    if asked.method == "HEAD" {
+        answer.body.clear();
+        answer.ending = Ending::Whole;
+    }
     log.lock().expect("no holder panics").push(asked);
     let mut head = format!("HTTP/1.1 {} Status\r\nconnection: close\r\n", answer.status);
     if !answer.headers.iter().any(|(name, _)| name == "transfer-encoding") {
@@ -155,6 +163,12 @@ async fn serve(
     match answer.ending {
         Ending::Whole => stream.write_all(&answer.body).await?,
         Ending::Cut(count) => stream.write_all(&answer.body[..count]).await?,
+        Ending::Trickle(pause) => {
+            for byte in &answer.body {
+                stream.write_all(&[*byte]).await?;
+                tokio::time::sleep(pause).await;
+            }
+        }
         Ending::Stall(count) => {
             stream.write_all(&answer.body[..count]).await?;
             let _ = stream.read(&mut [0; 1]).await;
@@ -165,7 +179,7 @@ async fn serve(
 }
 
 /// `None` for what is not HTTP, such as a TLS greeting: the connection is closed.
-async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<Asked>> {
+async fn read_request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<Option<Asked>> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0; 1];
@@ -177,15 +191,13 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<Asked>> 
     }
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let mut lines = text.lines();
-    let path = lines
-        .next()
-        .and_then(|l| l.split(' ').nth(1))
-        .unwrap_or_default()
-        .to_owned();
+    let mut words = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let headers = lines
         .filter_map(|l| l.split_once(':'))
         .map(|(n, v)| (n.to_lowercase(), v.trim().to_owned()));
     Ok(Some(Asked {
+        method,
         path,
         headers: headers.collect(),
     }))
