@@ -25,6 +25,7 @@ use crate::host::{Host, make_dir};
 use crate::ids;
 use crate::instance::Instance;
 use crate::outcome::Failure;
+use crate::trust::{self, Trust};
 
 const ROOTFS: &str = "rootfs";
 const HOSTS: &str = "hosts";
@@ -38,7 +39,7 @@ const ATTEMPTS: u32 = 5;
 pub(crate) async fn build(host: &Arc<Host>, instance: &Arc<Instance>) -> Result<Ipv4Addr, Failure> {
     let owned = Arc::clone(instance);
     let address = host.blocking(move |host| prepare(host, &owned)).await?;
-    let spec = container_spec(instance, address).map_err(Failure::app)?;
+    let spec = container_spec(host, instance, address).map_err(Failure::app)?;
     let pid = match host.runtime.create(&spec).await {
         Ok(pid) => pid,
         Err(error @ runtime::Error::Invalid { .. }) => return Err(Failure::app(Report(&error).to_string())),
@@ -127,18 +128,25 @@ fn prepare(host: &Host, instance: &Instance) -> Result<Ipv4Addr, Failure> {
     Ok(address)
 }
 
-fn container_spec(instance: &Instance, address: Ipv4Addr) -> Result<ContainerSpec, String> {
+fn container_spec(host: &Host, instance: &Instance, address: Ipv4Addr) -> Result<ContainerSpec, String> {
     let spec = &instance.spec;
     let bind = |name: &str| BindFile {
         source: instance.dir.join(name),
         destination: format!("/etc/{name}"),
     };
+    let mut files = vec![bind(HOSTS), bind(RESOLV_CONF)];
+    if let Trust::In(dir) = &host.trust {
+        files.push(BindFile {
+            source: dir.clone(),
+            destination: trust::INSIDE.to_owned(),
+        });
+    }
     Ok(ContainerSpec {
         id: instance.guid().to_owned(),
         rootfs: instance.dir.join(ROOTFS),
         id_range: instance.id_range(),
         argv: spec.argv.clone(),
-        env: environment(spec, address),
+        env: environment(spec, address, &host.trust),
         cwd: spec.workdir.clone(),
         user: spec.user.clone(),
         hostname: instance.guid().to_owned(),
@@ -149,7 +157,7 @@ fn container_spec(instance: &Instance, address: Ipv4Addr) -> Result<ContainerSpe
             pids: Limits::PIDS,
             nofile: Limits::NOFILE,
         },
-        files: vec![bind(HOSTS), bind(RESOLV_CONF)],
+        files,
         stop_signal: spec.stop_signal()?,
     })
 }

@@ -10,16 +10,19 @@ use std::net::Ipv4Addr;
 use serde_json::{Value, json};
 use wire::v1::InstanceSpec;
 
+use crate::trust::Trust;
+
 const VCAP: &str = "VCAP_APPLICATION";
 
 /// `NAME=value` for the program, each name once.
-pub(crate) fn environment(spec: &InstanceSpec, address: Ipv4Addr) -> Vec<String> {
+pub(crate) fn environment(spec: &InstanceSpec, address: Ipv4Addr, trust: &Trust) -> Vec<String> {
     let process = spec.process_env.iter().map(|entry| with_instance(entry, spec));
     let all = spec
         .image_env
         .iter()
         .cloned()
         .chain(instance(spec))
+        .chain(trust.variable())
         .chain(process)
         .chain(network(&spec.ports, address));
     last_of_each(all.collect())
@@ -105,12 +108,14 @@ mod tests {
 
     #[test]
     fn later_layers_win_and_the_network_cannot_be_shadowed() {
-        let got = environment(&spec(), Ipv4Addr::new(10, 0, 0, 9));
+        let trust = Trust::In("/certificates".into());
+        let got = environment(&spec(), Ipv4Addr::new(10, 0, 0, 9), &trust);
         let expected = [
             "PATH=/app",
             "INSTANCE_INDEX=3",
             "CF_INSTANCE_GUID=guid-1",
             "CF_INSTANCE_INDEX=3",
+            "CF_SYSTEM_CERT_PATH=/etc/cf-system-certificates",
             "PORT=8080",
             "A=user",
             "INSTANCE_GUID=shadowed",
@@ -132,6 +137,7 @@ mod tests {
                 ..spec()
             },
             Ipv4Addr::LOCALHOST,
+            &Trust::Nobody,
         );
         for entry in ["CF_INSTANCE_PORT=", "CF_INSTANCE_ADDR=", "CF_INSTANCE_PORTS=[]"] {
             assert!(got.iter().any(|e| e == entry), "{entry}");
@@ -151,6 +157,7 @@ mod tests {
                 ..spec()
             },
             Ipv4Addr::LOCALHOST,
+            &Trust::Nobody,
         );
         assert!(
             got.iter().any(|e| e == "VCAP_APPLICATION=[1]") && got.iter().any(|e| e == "VCAP_APPLICATIONS=x")

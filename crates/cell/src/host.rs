@@ -21,7 +21,9 @@ use crate::images::{ImageRecord, Images};
 use crate::instance::Instance;
 use crate::layers::Fetcher;
 use crate::ledger::Ledger;
+use crate::registry;
 use crate::settings::{Places, Settings};
+use crate::trust::Trust;
 
 /// Everything a cell has.
 pub(crate) struct Host {
@@ -37,6 +39,7 @@ pub(crate) struct Host {
     pub(crate) images: Images,
     pub(crate) board: Board,
     pub(crate) ids: IdRanges,
+    pub(crate) trust: Trust,
     pub(crate) logs: LogSink,
     pub(crate) tasks: Tasks,
     /// Held while instances are added, and by who must not see one appear meanwhile. Says whether any may be.
@@ -73,6 +76,8 @@ impl Host {
             state_dir: places.network.clone(),
         })?;
         let client = image::Client::new(settings.image.clone())?;
+        registry::restore(&client, &places.registry);
+        let trust = Trust::lay(&places.trust, &settings.trusted_certificates)?;
         Ok(Self {
             totals: Totals::measure(&settings, store.bytes())?,
             fetcher: Fetcher::new(client, store.clone(), tasks.clone()),
@@ -84,6 +89,7 @@ impl Host {
             images,
             board: Board::new(),
             ids: IdRanges::default(),
+            trust,
             logs,
             tasks,
             door: tokio::sync::Mutex::new(Door::Open),

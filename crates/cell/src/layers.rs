@@ -103,8 +103,7 @@ impl Fetcher {
     }
 
     fn source(&self, image: &v1::Image) -> Result<Source, Failure> {
-        let default_registry = &self.client.settings().default_registry;
-        let reference = Reference::parse(&image.reference, default_registry)
+        let reference = Reference::parse(&image.reference, &self.client.default_registry())
             .map_err(|error| Failure::app(Report(&error).to_string()))?;
         let name = reference.name();
         let origin = Origin::new(&name)
@@ -114,6 +113,11 @@ impl Fetcher {
             origin,
             credentials: credentials(image),
         })
+    }
+
+    /// What fetches.
+    pub(crate) fn client(&self) -> &image::Client {
+        &self.client
     }
 
     /// Bytes of an image's files, each layer once.

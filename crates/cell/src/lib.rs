@@ -37,9 +37,11 @@ mod machine;
 mod outcome;
 mod phase;
 mod recovery;
+mod registry;
 mod service;
 mod settings;
 mod stats;
+mod trust;
 mod upkeep;
 
 pub use cell::Cell;

@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 use wire::v1::cell_server::Cell;
 use wire::v1::{
-    CellDescription, CellEvent, DescribeRequest, ForgetReply, ForgetRequest, Refusal, RunReply, RunRequest,
-    StatsReply, StatsRequest, StopReply, StopRequest, WatchRequest,
+    CachedImage, CellDescription, CellEvent, ConfigureReply, ConfigureRequest, DescribeRequest, ForgetReply,
+    ForgetRequest, ImagesReply, ImagesRequest, Refusal, RunReply, RunRequest, StatsReply, StatsRequest,
+    StopReply, StopRequest, WatchRequest,
 };
 use wire::{Request, Response, Status};
 
@@ -19,7 +20,9 @@ use crate::actor::Begin;
 use crate::admission;
 use crate::container;
 use crate::host::{Door, Host};
+use crate::images::ImageRecord;
 use crate::recovery;
+use crate::registry;
 use crate::stats;
 
 /// How long an ended instance may take to be gone.
@@ -100,6 +103,34 @@ impl Cell for Service {
         let guids = bounded(request.into_inner().instance_guids)?;
         let usage = stats::usage(&self.0, &guids).await;
         Ok(Response::new(StatsReply { usage }))
+    }
+
+    async fn configure(
+        &self,
+        request: Request<ConfigureRequest>,
+    ) -> Result<Response<ConfigureReply>, Status> {
+        registry::configure(&self.0, request.into_inner()).await?;
+        Ok(Response::new(ConfigureReply {}))
+    }
+
+    async fn images(&self, _: Request<ImagesRequest>) -> Result<Response<ImagesReply>, Status> {
+        Ok(Response::new(ImagesReply {
+            cell_id: self.0.settings.cell_id.clone(),
+            images: self.0.cached_images().into_iter().map(told).collect(),
+        }))
+    }
+}
+
+fn told(record: ImageRecord) -> CachedImage {
+    let digest = record.manifest_digest.map(|digest| digest.to_string());
+    CachedImage {
+        reference: record.reference,
+        manifest_digest: digest.unwrap_or_default(),
+        bytes: record.bytes,
+        exclusive_bytes: record.exclusive_bytes,
+        layers: u32::try_from(record.layers.len()).unwrap_or(u32::MAX),
+        instance_guids: record.instances,
+        last_used_ns: record.last_used_ns,
     }
 }
 

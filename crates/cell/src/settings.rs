@@ -24,8 +24,10 @@ pub struct Settings {
     pub capacity: Capacity,
     /// When layers of images nobody runs are removed.
     pub collection: Collection,
-    /// How registries are treated.
+    /// How registries are treated, until the scheduler says otherwise.
     pub image: image::Settings,
+    /// Certificate authorities that every container finds in `/etc/cf-system-certificates`, PEM, one an entry.
+    pub trusted_certificates: Vec<String>,
     /// Runs [`runtime::shim_main`] with what is appended: `["/proc/self/exe", "shim"]` for a binary that is its own.
     pub shim_command: Vec<OsString>,
     /// Runs [`rootfs::unpack_main`] with what is appended: `["/proc/self/exe", "unpack"]` likewise.
@@ -103,6 +105,8 @@ impl fmt::Debug for Settings {
 ///   ledger/<guid>         0600 in 0700: what was accepted, with secrets
 ///   images/<hex>          what is known of the images whose layers are kept
 ///   network/              address leases
+///   registry.json         the registry settings the cell was last told
+///   trusted-certificates/ shown in every container, when there are any
 ///   run/<guid>/           0700: see runtime
 /// ```
 #[derive(Clone, Debug)]
@@ -112,7 +116,9 @@ pub(crate) struct Places {
     pub(crate) ledger: PathBuf,
     pub(crate) images: PathBuf,
     pub(crate) network: PathBuf,
+    pub(crate) registry: PathBuf,
     pub(crate) run: PathBuf,
+    pub(crate) trust: PathBuf,
 }
 
 impl Places {
@@ -123,7 +129,9 @@ impl Places {
             ledger: data_dir.join("ledger"),
             images: data_dir.join("images"),
             network: data_dir.join("network"),
+            registry: data_dir.join("registry.json"),
             run: data_dir.join("run"),
+            trust: data_dir.join("trusted-certificates"),
         }
     }
 

@@ -10,6 +10,7 @@ mod adoption;
 mod failing;
 mod image;
 mod killing;
+mod operator;
 mod private;
 mod running;
 mod stopping;

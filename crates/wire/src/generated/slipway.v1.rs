@@ -271,6 +271,48 @@ pub struct InstanceUsage {
     pub uptime_ns: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigureRequest {
+    /// JSON of the effective model::RegistrySettings
+    #[prost(string, tag = "1")]
+    pub registry_settings: ::prost::alloc::string::String,
+    /// of the stored document in it, for messages
+    #[prost(int64, tag = "2")]
+    pub version: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigureReply {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImagesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImagesReply {
+    #[prost(string, tag = "1")]
+    pub cell_id: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub images: ::prost::alloc::vec::Vec<CachedImage>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CachedImage {
+    /// as it was last run
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub manifest_digest: ::prost::alloc::string::String,
+    /// of its unpacked layers
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    /// of layers that no other image has
+    #[prost(uint64, tag = "4")]
+    pub exclusive_bytes: u64,
+    #[prost(uint32, tag = "5")]
+    pub layers: u32,
+    /// held instances that run it
+    #[prost(string, repeated, tag = "6")]
+    pub instance_guids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Unix time
+    #[prost(int64, tag = "7")]
+    pub last_used_ns: i64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRoutesRequest {
     #[prost(string, tag = "1")]
     pub router_id: ::prost::alloc::string::String,
@@ -406,7 +448,7 @@ pub mod cell_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// Served by a cell, called by the scheduler (all of it) and the API (Stats only).
+    /// Served by a cell, called by the scheduler (all of it) and the API (Stats and Images only).
     #[derive(Debug, Clone)]
     pub struct CellClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -608,6 +650,47 @@ pub mod cell_client {
             req.extensions_mut().insert(GrpcMethod::new("slipway.v1.Cell", "Stats"));
             self.inner.unary(req, path, codec).await
         }
+        /// How images are looked for and fetched from now on; running instances are not touched. Kept by the cell, so that
+        /// it holds after a restart until the next word.
+        pub async fn configure(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ConfigureRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConfigureReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/slipway.v1.Cell/Configure",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("slipway.v1.Cell", "Configure"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The images whose layers the cell keeps.
+        pub async fn images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImagesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImagesReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/slipway.v1.Cell/Images");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("slipway.v1.Cell", "Images"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -660,8 +743,19 @@ pub mod cell_server {
             &self,
             request: tonic::Request<super::StatsRequest>,
         ) -> std::result::Result<tonic::Response<super::StatsReply>, tonic::Status>;
+        /// How images are looked for and fetched from now on; running instances are not touched. Kept by the cell, so that
+        /// it holds after a restart until the next word.
+        async fn configure(
+            &self,
+            request: tonic::Request<super::ConfigureRequest>,
+        ) -> std::result::Result<tonic::Response<super::ConfigureReply>, tonic::Status>;
+        /// The images whose layers the cell keeps.
+        async fn images(
+            &self,
+            request: tonic::Request<super::ImagesRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImagesReply>, tonic::Status>;
     }
-    /// Served by a cell, called by the scheduler (all of it) and the API (Stats only).
+    /// Served by a cell, called by the scheduler (all of it) and the API (Stats and Images only).
     #[derive(Debug)]
     pub struct CellServer<T> {
         inner: Arc<T>,
@@ -984,6 +1078,92 @@ pub mod cell_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = StatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.Cell/Configure" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConfigureSvc<T: Cell>(pub Arc<T>);
+                    impl<T: Cell> tonic::server::UnaryService<super::ConfigureRequest>
+                    for ConfigureSvc<T> {
+                        type Response = super::ConfigureReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ConfigureRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cell>::configure(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConfigureSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/slipway.v1.Cell/Images" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImagesSvc<T: Cell>(pub Arc<T>);
+                    impl<T: Cell> tonic::server::UnaryService<super::ImagesRequest>
+                    for ImagesSvc<T> {
+                        type Response = super::ImagesReply;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Cell>::images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImagesSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
