@@ -44,6 +44,13 @@ pub struct Port {
     pub protocol: Protocol,
 }
 
+/// Whether a user as images and processes name it (`name`, `uid`, `name:group`, `uid:gid`; empty) is root by its
+/// spelling. A name that the image's own passwd file gives the id 0 is not seen here.
+pub fn is_root_user(user: &str) -> bool {
+    let name = user.split(':').next().unwrap_or_default().trim();
+    name.is_empty() || name == "root" || name.parse::<u64>() == Ok(0)
+}
+
 /// The part of an image's configuration that says how to run it (OCI image-spec, config.md).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
@@ -76,5 +83,20 @@ impl ImageConfig {
             .filter(|p| p.protocol == Protocol::Tcp)
             .map(|p| p.number)
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_has_many_spellings() {
+        for root in ["", "root", "0", "0:0", "root:root", "00", ":5", "0:app"] {
+            assert!(is_root_user(root), "{root:?}");
+        }
+        for other in ["app", "1000", "1000:0", "rooted", "root2:root", "10"] {
+            assert!(!is_root_user(other), "{other:?}");
+        }
     }
 }

@@ -19,7 +19,7 @@ pub use guid::{
     UserGuid,
 };
 pub use health::{HealthCheck, HealthCheckKind};
-pub use image::{Compression, ImageConfig, Layer, Port, Protocol};
+pub use image::{Compression, ImageConfig, Layer, Port, Protocol, is_root_user};
 pub use limits::{Limits, cpu_shares};
 pub use lrp::{Denied, LrpEvent, LrpState};
 pub use platform::Platform;
