@@ -15,10 +15,10 @@ use model::CellId;
 use prost::Message;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use wire::v1::cell_client::CellClient;
-use wire::v1::{ForgetRequest, InstanceSpec, RunReply, RunRequest, StopRequest};
-use wire::{Channel, Response, Status};
+use wire::v1::{ConfigureRequest, ForgetRequest, InstanceSpec, RunReply, RunRequest, StopRequest};
+use wire::{Channel, Code, Response, Status};
 
 use crate::cell::{News, Report};
 
@@ -48,10 +48,13 @@ struct Waiting {
     orders: Orders,
     /// Stops the cell has heard, and when.
     heard: HashMap<String, Instant>,
+    /// The registry settings in force, for each new connection.
+    settings: Option<ConfigureRequest>,
 }
 
 #[derive(Default)]
 struct Orders {
+    configure: Option<ConfigureRequest>,
     stop: BTreeSet<String>,
     run: BTreeMap<String, InstanceSpec>,
     forget: BTreeSet<String>,
@@ -89,9 +92,22 @@ impl Courier {
         self.0.wake.notify_one();
     }
 
+    /// Tells the registry settings, now and on each new connection.
+    pub(crate) fn configure(&self, settings: ConfigureRequest) {
+        let mut waiting = self.lock();
+        waiting.settings = Some(settings.clone());
+        waiting.orders.configure = Some(settings);
+        drop(waiting);
+        self.0.wake.notify_one();
+    }
+
     /// The cell may be a new process that has heard nothing.
     pub(crate) fn reconnected(&self) {
-        self.lock().heard.clear();
+        let mut waiting = self.lock();
+        waiting.heard.clear();
+        waiting.orders.configure = waiting.settings.clone();
+        drop(waiting);
+        self.0.wake.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -138,7 +154,13 @@ impl Courier {
 
 impl Orders {
     fn is_empty(&self) -> bool {
-        self.stop.is_empty() && self.run.is_empty() && self.forget.is_empty()
+        let Self {
+            configure,
+            stop,
+            run,
+            forget,
+        } = self;
+        configure.is_none() && stop.is_empty() && run.is_empty() && forget.is_empty()
     }
 }
 
@@ -150,12 +172,32 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Stops first: they make room. An error of one kind of order does not hold up the others.
+    /// Settings first: what is run after them obeys them. Then stops: they make room. An error of one kind of order does
+    /// not hold up the others.
     async fn deliver(&mut self, orders: Orders) -> Result<(), Status> {
+        let configured = self.configure(orders.configure).await;
         let stopped = self.stop(orders.stop).await;
         let started = self.start(orders.run).await;
         let forgotten = self.forget(orders.forget).await;
-        stopped.and(started).and(forgotten)
+        configured.and(stopped).and(started).and(forgotten)
+    }
+
+    /// A cell that does not understand the settings is told again when they change or it connects anew, not before.
+    async fn configure(&mut self, settings: Option<ConfigureRequest>) -> Result<(), Status> {
+        let Some(settings) = settings else { return Ok(()) };
+        match answer(self.client.configure(settings.clone())).await {
+            Ok(_) => debug!(cell = %self.cell, version = settings.version, "told the registry settings"),
+            Err(status) if matches!(status.code(), Code::InvalidArgument | Code::Unimplemented) => {
+                error!(cell = %self.cell, %status, "the cell refuses the registry settings and keeps those it has");
+            }
+            Err(status) => {
+                let mut waiting = self.courier.lock();
+                // Not over newer ones.
+                waiting.orders.configure.get_or_insert(settings);
+                return Err(status);
+            }
+        }
+        Ok(())
     }
 
     async fn stop(&mut self, guids: BTreeSet<String>) -> Result<(), Status> {
@@ -253,6 +295,23 @@ mod tests {
         let chunks = chunks_of_specs(sizes.iter().map(|&size| spec("i", size)));
         let lengths: Vec<usize> = chunks.iter().map(Vec::len).collect();
         assert_eq!(lengths, [2, 1, 1, 1]);
+    }
+
+    #[test]
+    fn settings_are_told_on_every_connection() {
+        let courier = Courier::default();
+        courier.reconnected();
+        assert!(courier.take().is_empty(), "none are known yet");
+        let settings = |version| ConfigureRequest {
+            version,
+            ..ConfigureRequest::default()
+        };
+        courier.configure(settings(1));
+        courier.configure(settings(2));
+        assert_eq!(courier.take().configure, Some(settings(2)));
+        assert!(courier.take().is_empty());
+        courier.reconnected();
+        assert_eq!(courier.take().configure, Some(settings(2)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@
 //! | `act.rs`, `spec.rs` | planner's actions → rows and orders; the sealed spec → an order |
 //! | `table.rs`, `route.rs` | world → route table; the feed routers watch |
 //! | `stager.rs`, `stage.rs`, `droplet.rs` | builds: which, how, and what comes out |
+//! | `registry.rs` | the operator's registry settings → the image client and every cell |
 //!
 //! One pass of the converger is one transaction: what cells reported and what the planner decided are committed
 //! together, then routes are published, then orders go out. So an instance is off the routes before its cell is asked
@@ -28,6 +29,7 @@ mod droplet;
 mod feed;
 mod notice;
 mod pinned;
+mod registry;
 mod report;
 mod route;
 mod rows;
@@ -65,6 +67,7 @@ impl Scheduler {
         let ready = Arc::new(AtomicBool::new(false));
         let (sender, inbox) = mpsc::channel(INBOX);
         let mut cells = cell::Cells::default();
+        let mut couriers = Vec::new();
         for (id, channel) in &settings.cells {
             let courier = courier::Courier::default();
             let errand = courier.clone().run(id.clone(), channel.clone(), sender.clone());
@@ -73,11 +76,13 @@ impl Scheduler {
                 "cell-feed",
                 feed::follow(id.clone(), channel.clone(), sender.clone()),
             );
+            couriers.push(courier.clone());
             cells.add(id.clone(), courier);
         }
         let first_revision = u64::try_from(store::now_micros(&**settings.store.clock())).unwrap_or_default();
         let (emitter, routes) = route::pair(first_revision, tasks.token());
         let converger = converger::Converger::new(settings.clone(), cells, inbox, emitter, ready.clone());
+        tasks.spawn("registry settings", registry::follow(settings.clone(), couriers));
         tasks.spawn("converger", converger.run());
         tasks.spawn("stager", stager::run(settings));
         Self { routes, ready }

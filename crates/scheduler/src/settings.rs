@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::Sealer;
-use model::{CellId, Platform, SpaceGuid};
+use model::{CellId, Platform, RegistrySettings, SpaceGuid};
 use store::Store;
 use wire::{Channel, LogSink};
 
 /// Parts and numbers the scheduler works with. Time comes from the store's clock, the default registry from the image
-/// client's settings.
+/// client.
 pub struct Settings {
     /// Desired and actual state.
     pub store: Store,
@@ -17,6 +17,8 @@ pub struct Settings {
     pub sealer: Arc<Sealer>,
     /// Reads images at staging.
     pub image: image::Client,
+    /// What the platform was started with about registries; the stored document goes over it.
+    pub registry: RegistrySettings,
     /// What cells run; images must be built for it.
     pub platform: Platform,
     /// Every cell. Instances of cells that are not listed are started elsewhere at once.
@@ -77,6 +79,6 @@ impl Settings {
 
     /// A reference as users write it.
     pub(crate) fn reference(&self, text: &str) -> Result<image::Reference, image::ReferenceError> {
-        image::Reference::parse(text, &self.image.settings().default_registry)
+        image::Reference::parse(text, &self.image.default_registry())
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! No container is started and no layer is fetched: manifest and configuration say all that staging needs to know.
 
+use std::error::Error;
 use std::time::Duration;
 
 use auth::SealError;
 use base::chain;
 use image::{Credentials, Reference, ReferenceError, ResolveError, Resolved};
-use model::SpaceGuid;
+use model::{SpaceGuid, is_root_user};
 use store::{Query, StoreError, app, build, package, process};
 
 use crate::Settings;
 use crate::droplet;
 use crate::notice::{self, Source, Tone};
+use crate::registry::{self, Unusable};
 
 /// State of a build that is to be staged.
 pub(crate) const STAGING: &str = "STAGING";
@@ -37,6 +39,14 @@ enum StagingError {
     Slow(Duration),
     #[error("the registry password of the package cannot be opened; push again with the password")]
     Password(#[source] SealError),
+    /// Its words are the cause's, so the cause is not named again as a source.
+    #[error("{0}: {cause}; ask the operator to correct them", cause = .0.source().map(ToString::to_string).unwrap_or_default())]
+    Settings(Unusable),
+    #[error(
+        "Attempting to run process as root user, which is not permitted: {0} is root; set USER in the image to another \
+         user, or set the process's user"
+    )]
+    Root(&'static str),
     #[error(
         "Start command not specified: the image has neither ENTRYPOINT nor CMD; push with -c COMMAND or set one in \
          the image"
@@ -58,8 +68,9 @@ pub(crate) struct Job {
     pub(crate) credentials: Option<Credentials>,
     space: SpaceGuid,
     image: String,
-    /// Command and disk quota of the web process.
+    /// Command, user and disk quota of the web process.
     command: Option<String>,
+    run_as: Option<String>,
     disk_mb: u64,
 }
 
@@ -101,7 +112,12 @@ async fn load(
         return Ok(Some(Err(StagingError::NoPackage)));
     };
     let web = tx.one(web).await?;
+    // In the same snapshot as the build: a rule holds for every build made after it.
+    let obeyed = registry::obey(settings, &tx).await?;
     drop(tx);
+    if let Err(unusable) = obeyed {
+        return Ok(Some(Err(StagingError::Settings(unusable))));
+    }
     Ok(Some(job(settings, (row, app, package), web)))
 }
 
@@ -133,6 +149,7 @@ fn job(
         credentials,
         space: SpaceGuid::new(app.space_guid),
         image: package.image,
+        run_as: web.as_ref().and_then(|web| web.run_as.clone()),
         command: web
             .and_then(|web| web.command)
             .filter(|command| !command.is_empty()),
@@ -164,8 +181,22 @@ async fn resolve(
         "Resolved {canonical} to {} ({})",
         resolved.manifest_digest, resolved.platform
     ));
+    if !settings.image.allow_root_user() {
+        check_user(job, &resolved)?;
+    }
     check(job, &resolved)?;
     Ok((reference, resolved))
+}
+
+fn check_user(job: &Job, resolved: &Resolved) -> Result<(), StagingError> {
+    let (whose, user) = match &job.run_as {
+        Some(user) => ("the user of the process", user),
+        None => ("the image's user", &resolved.config.user),
+    };
+    if is_root_user(user) {
+        return Err(StagingError::Root(whose));
+    }
+    Ok(())
 }
 
 fn check(job: &Job, resolved: &Resolved) -> Result<(), StagingError> {
@@ -246,6 +277,8 @@ mod tests {
             StagingError::NoPackage,
             StagingError::Slow(Duration::from_secs(900)),
             StagingError::NoCommand,
+            StagingError::Root("the image's user"),
+            StagingError::Settings(serde_json::from_str::<u8>("x").unwrap_err().into()),
             StagingError::TooLarge {
                 layers_mb: 3000,
                 disk_mb: 1024,

@@ -12,9 +12,9 @@ use tokio::sync::{broadcast, watch};
 use wire::v1::cell_event::Event;
 use wire::v1::cell_server::{Cell, CellServer};
 use wire::v1::{
-    CellDescription, CellEvent, DescribeRequest, Exit, ForgetReply, ForgetRequest, InstancePhase,
-    InstanceSpec, InstanceStatus, Refusal, RunReply, RunRequest, StatsReply, StatsRequest, StopReply,
-    StopRequest, Synced, WatchRequest,
+    CellDescription, CellEvent, ConfigureReply, ConfigureRequest, DescribeRequest, Exit, ForgetReply,
+    ForgetRequest, ImagesReply, ImagesRequest, InstancePhase, InstanceSpec, InstanceStatus, Refusal,
+    RunReply, RunRequest, StatsReply, StatsRequest, StopReply, StopRequest, Synced, WatchRequest,
 };
 use wire::{Request, Response, Status};
 
@@ -46,6 +46,7 @@ struct State {
     stopped: Vec<String>,
     forgotten: HashSet<String>,
     runs: Vec<InstanceSpec>,
+    configured: Vec<ConfigureRequest>,
     refuse: Option<String>,
     obedient: bool,
     eager: bool,
@@ -169,6 +170,16 @@ impl FakeCell {
 
     pub fn stopped(&self) -> Vec<String> {
         self.0.state.lock().unwrap().stopped.clone()
+    }
+
+    /// The deny rules it was told, one list for each time.
+    pub fn told_to_deny(&self) -> Vec<Vec<String>> {
+        let state = self.0.state.lock().unwrap();
+        let rules = |told: &ConfigureRequest| {
+            let settings: model::RegistrySettings = serde_json::from_str(&told.registry_settings).unwrap();
+            settings.deny
+        };
+        state.configured.iter().map(rules).collect()
     }
 
     pub fn has_forgotten(&self, guid: &str) -> bool {
@@ -314,6 +325,18 @@ impl Cell for FakeCell {
 
     async fn stats(&self, _: Request<StatsRequest>) -> Result<Response<StatsReply>, Status> {
         Ok(Response::new(StatsReply::default()))
+    }
+
+    async fn configure(
+        &self,
+        request: Request<ConfigureRequest>,
+    ) -> Result<Response<ConfigureReply>, Status> {
+        self.change(|state| state.configured.push(request.into_inner()));
+        Ok(Response::new(ConfigureReply {}))
+    }
+
+    async fn images(&self, _: Request<ImagesRequest>) -> Result<Response<ImagesReply>, Status> {
+        Ok(Response::new(ImagesReply::default()))
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use auth::{SealKey, Sealer};
 use base::{SystemClock, Tasks};
-use model::{CellId, Platform};
+use model::{CellId, Platform, RegistrySettings};
 use scheduler::{OwnRegistry, Scheduler, Settings, Timing};
-use store::{Noun, Query, Store, actual_lrp};
+use store::{Noun, Query, Store, actual_lrp, registry_settings};
 use tempfile::TempDir;
 use wire::LogSink;
 
@@ -99,14 +99,40 @@ impl House {
         self.dir.path().join(format!("{name}.sock"))
     }
 
+    fn registry(&self) -> RegistrySettings {
+        RegistrySettings {
+            insecure: self.options.insecure.clone(),
+            ..RegistrySettings::default()
+        }
+    }
+
+    /// Stores an operator's document, as the API does.
+    pub async fn set_registry(&self, version: i64, document: &RegistrySettings) {
+        let row = registry_settings::Model {
+            id: 0,
+            guid: registry_settings::ONLY.to_owned(),
+            created_at: 0,
+            updated_at: 0,
+            version,
+            document: serde_json::to_string(document).unwrap(),
+        };
+        let tx = self.store.write().await.unwrap();
+        tx.delete::<registry_settings::Entity>(registry_settings::ONLY)
+            .await
+            .unwrap();
+        tx.insert::<registry_settings::Entity>(row).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
     pub fn start_scheduler(&mut self) -> Scheduler {
         self.running = Tasks::new();
         let cell = |id: &str| (CellId::new(id), wire::connect(&self.socket(id)));
         let settings = Settings {
             store: self.store.clone(),
             sealer: self.sealer.clone(),
+            registry: self.registry(),
             image: image::Client::new(image::Settings {
-                insecure: self.options.insecure.clone(),
+                registry: self.registry(),
                 max_retries: 0,
                 ..image::Settings::default()
             })

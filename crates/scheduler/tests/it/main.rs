@@ -13,5 +13,6 @@ mod flag;
 mod instance;
 mod log;
 mod recovery;
+mod registry;
 mod route;
 mod staging;

@@ -15,14 +15,14 @@ use crate::fixture::{House, Options};
 const LOGIN: (&str, &str) = ("shopper", "s3cret-password");
 
 /// A house in which one app is about to be staged.
-struct Yard {
-    house: House,
+pub struct Yard {
+    pub house: House,
     registry: DockerRegistry,
     app: String,
 }
 
 impl Yard {
-    async fn new(guard: &Guard) -> Self {
+    pub async fn new(guard: &Guard) -> Self {
         let registry = DockerRegistry::start(guard).await.unwrap();
         let house = House::furnished(Options {
             insecure: vec![registry.host()],
@@ -34,17 +34,17 @@ impl Yard {
         Self { house, registry, app }
     }
 
-    async fn push(&self, name: &str, config: &Value, layers: &[Vec<u8>]) {
+    pub async fn push(&self, name: &str, config: &Value, layers: &[Vec<u8>]) {
         let pusher = self.registry.pusher().unwrap();
         pusher.image(name, Some("1"), config, layers).await.unwrap();
     }
 
-    fn image(&self, name: &str) -> String {
+    pub fn image(&self, name: &str) -> String {
         format!("{}/{name}", self.registry.host())
     }
 
     /// Asks for a build of this image, and returns its guid.
-    async fn ask(&self, image: &str, login: Option<(&str, &str)>) -> String {
+    pub async fn ask(&self, image: &str, login: Option<(&str, &str)>) -> String {
         let package = new_guid();
         self.house
             .insert::<package::Entity>(package::Model {
@@ -93,13 +93,13 @@ impl Yard {
             .await
     }
 
-    async fn error(&self, build: &str) -> String {
+    pub async fn error(&self, build: &str) -> String {
         let row = self.outcome(build).await;
         assert_eq!((row.state.as_str(), &row.droplet_guid), ("FAILED", &None));
         row.error.unwrap()
     }
 
-    async fn droplet(&self, build: &str) -> droplet::Model {
+    pub async fn droplet(&self, build: &str) -> droplet::Model {
         let row = self.outcome(build).await;
         assert_eq!((row.state.as_str(), row.error.as_deref()), ("STAGED", None));
         let tx = self.house.store.read().await.unwrap();
