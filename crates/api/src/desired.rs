@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use model::is_root_user;
 use prost::Message;
 use serde_json::json;
 use store::{Query, Tx, app, desired_lrp, droplet, new_guid, process};
@@ -16,6 +17,7 @@ use crate::droplet::Pinned;
 use crate::env::{self, Home};
 use crate::error::ApiError;
 use crate::process as rules;
+use crate::registry;
 
 /// Grace between SIGTERM and SIGKILL, ms (cloudfoundry/diego-release:jobs/rep/spec).
 const GRACE_MS: u64 = 10_000;
@@ -27,10 +29,14 @@ pub async fn pin(state: &State, tx: &Tx, app: &app::Model, droplet: &droplet::Mo
     unpin(tx, &app.guid).await?;
     let home = Home::of(tx, app).await?;
     let pinned = Pinned::read(state, droplet)?;
+    let root = RootRule::read(state, tx).await?;
     for process in tx
         .all(Query::<process::Entity>::new().eq(process::Column::AppGuid, &app.guid))
         .await?
     {
+        if process.instances > 0 {
+            root.demand(&process, &pinned.config.user)?;
+        }
         let version = new_guid();
         let process = tx
             .update::<process::Entity>(process::Model {
@@ -55,6 +61,47 @@ pub async fn pin(state: &State, tx: &Tx, app: &app::Model, droplet: &droplet::Mo
         tx.insert::<desired_lrp::Entity>(row).await?;
     }
     Ok(())
+}
+
+/// Refuses instances of a process that had none, where its user may not be. What runs already is left alone.
+pub(crate) async fn demand_user(
+    state: &State,
+    tx: &Tx,
+    app: &app::Model,
+    process: &process::Model,
+) -> Result<(), ApiError> {
+    let Some(droplet) = &app.droplet_guid else {
+        return Ok(());
+    };
+    let droplet = tx.get::<droplet::Entity>(droplet).await?;
+    let config = droplet
+        .read_config()
+        .map_err(|error| ApiError::internal(&error))?;
+    RootRule::read(state, tx).await?.demand(process, &config.user)
+}
+
+/// Whether processes may run as root inside their user namespace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RootRule {
+    Allowed,
+    Refused,
+}
+
+impl RootRule {
+    async fn read(state: &State, tx: &Tx) -> Result<Self, ApiError> {
+        match registry::effective(state, tx).await?.allow_root_user {
+            Some(false) => Ok(Self::Refused),
+            None | Some(true) => Ok(Self::Allowed),
+        }
+    }
+
+    fn demand(self, process: &process::Model, of_image: &str) -> Result<(), ApiError> {
+        let user = process.run_as.as_deref().unwrap_or(of_image);
+        if self == Self::Refused && is_root_user(user) {
+            return Err(ApiError::root_user(&process.kind));
+        }
+        Ok(())
+    }
 }
 
 /// Wants nothing of this app any more.

@@ -136,6 +136,40 @@ impl ApiError {
         Self::one(StatusCode::UNPROCESSABLE_ENTITY, code, title, detail)
     }
 
+    /// 412: the registry settings are not those the change was made from.
+    pub fn settings_moved(seen: i64, now: i64) -> Self {
+        let detail = format!(
+            "The registry settings were changed meanwhile: they are at version {now}, your change was made from \
+             version {seen}. Read them again and repeat your change"
+        );
+        Self::one(
+            StatusCode::PRECONDITION_FAILED,
+            10_412,
+            "Slipway-SettingsMoved",
+            detail,
+        )
+    }
+
+    /// 428: a change must say which settings it was made from.
+    pub fn version_required() -> Self {
+        let detail = "Say which version your change was made from: send If-Match with the number that GET gives as \
+                      \"version\", or * to replace any";
+        Self::one(
+            StatusCode::PRECONDITION_REQUIRED,
+            10_428,
+            "Slipway-VersionRequired",
+            detail,
+        )
+    }
+
+    /// 422: the operator lets nothing run as root.
+    pub fn root_user(process: &str) -> Self {
+        Self::unprocessable(format!(
+            "Attempting to run process as root user, which is not permitted. Process {process} would run as root: \
+             set USER in the image to another user, or set the process's user"
+        ))
+    }
+
     /// 400: the body is not what it says to be.
     pub fn parse(detail: impl std::fmt::Display) -> Self {
         let detail = format!("Request invalid due to parse error: {detail}");

@@ -1,12 +1,13 @@
 //! The v3 API over HTTP: one noun, one file.
 //!
 //! Knows requests, permissions, what the API's texts are, and desired rows. Never talks to a cell to change anything:
-//! it writes desired state and returns; the scheduler does the rest. The only look at cells is for usage figures.
+//! it writes desired state and returns; the scheduler does the rest. The only look at cells is for figures: usage, cached images.
 
 pub mod app;
 pub mod audit_event;
 pub mod body;
 pub mod build;
+pub mod cached_image;
 pub mod caller;
 pub mod catalog;
 pub mod desired;
@@ -30,6 +31,8 @@ pub mod present;
 pub mod process;
 mod process_change;
 pub mod quota;
+pub mod registry;
+mod registry_report;
 pub mod role;
 mod role_create;
 pub mod root;
@@ -48,11 +51,13 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::{self, Next};
 use axum::response::Response;
+use model::RegistrySettings;
 use store::{Query, Store, StoreError, new_guid, org_quota};
 use wire::LogSink;
 use wire::v1::cell_client::CellClient;
 
 use crate::endpoint::Endpoint;
+use crate::registry::Images;
 
 /// What the API is told at start.
 #[derive(Debug, Clone)]
@@ -71,8 +76,8 @@ pub struct Settings {
     pub router_port_suffix: String,
     /// Hosts that belong to the platform itself; no route may take one.
     pub platform_hosts: Vec<String>,
-    /// Registry for image names without a host.
-    pub default_registry: String,
+    /// What the platform was started with about registries; the stored document goes over it.
+    pub registry: RegistrySettings,
     /// Memory of a process that asks for none, MiB.
     pub default_memory_mb: i64,
     /// Disk of a process that asks for none, MiB.
@@ -91,8 +96,10 @@ pub struct Parts {
     pub sealer: Arc<Sealer>,
     /// Where API and staging lines go.
     pub logs: LogSink,
-    /// The cell, for usage figures only.
+    /// The cell, for figures only.
     pub cell: CellClient<wire::Channel>,
+    /// What the image client knows.
+    pub images: Arc<dyn Images>,
     /// As told at start.
     pub settings: Settings,
 }
@@ -141,6 +148,9 @@ pub fn endpoints() -> Vec<Endpoint> {
         manifest::endpoints(),
         audit_event::endpoints(),
         catalog::endpoints(),
+        registry::endpoints(),
+        registry_report::endpoints(),
+        cached_image::endpoints(),
     ]
     .into_iter()
     .flatten()

@@ -9,7 +9,7 @@ use model::HealthCheck;
 use serde_json::{Value, json};
 use store::{Query, Tx, actual_lrp, app, new_guid, process, space};
 
-use crate::app::{find as find_app, target};
+use crate::app::{STARTED, find as find_app, target};
 use crate::body::Body;
 use crate::caller::{Caller, Right, within_spaces};
 use crate::endpoint::Endpoint;
@@ -17,7 +17,7 @@ use crate::error::ApiError;
 use crate::list::ListQuery;
 use crate::present::{MetadataOf, action, link, time, to_one, write_metadata};
 use crate::process_change::{Change, Scale, apply, resize};
-use crate::{Settings, State, event, flag, instance};
+use crate::{Settings, State, desired, event, flag, instance};
 
 /// Seconds an instance has to pass its first check when the app sets none.
 pub const START_TIMEOUT_SECS: i64 = 60;
@@ -335,7 +335,11 @@ async fn scale_row(
     if !caller.identity.is_admin() {
         flag::demand(&tx, "app_scaling").await?;
     }
+    let had = row.instances;
     resize(&state.settings, &mut row, &scale).map_err(ApiError::unprocessable_all)?;
+    if had == 0 && row.instances > 0 && app.state == STARTED {
+        desired::demand_user(state, &tx, &app, &row).await?;
+    }
     let row = tx.update::<process::Entity>(row).await?;
     let data = json!({
         "process_guid": row.guid, "process_type": row.kind,

@@ -9,7 +9,7 @@ use serde_json::json;
 use store::{Query, Tx, app, destination, domain, process, route, space};
 
 use super::document::{AppWish, CheckWish, Docker, ProcessWish, RouteDefault, read};
-use crate::app::{DOCKER, Draft, target};
+use crate::app::{DOCKER, Draft, STARTED, target};
 use crate::caller::{Caller, Right};
 use crate::env::{self, Variables};
 use crate::error::ApiError;
@@ -17,7 +17,7 @@ use crate::present::write_metadata;
 use crate::process_change::{self, Change, CheckChange, CheckData, Scale};
 use crate::route_rules;
 use crate::{
-    State, destination as destinations, domain as domains, event, flag, job, notice, route as routes,
+    State, desired, destination as destinations, domain as domains, event, flag, job, notice, route as routes,
 };
 
 const NO_IMAGE: &str = "No image is given. Source code is not built by this platform: build an image of the app and push \
@@ -213,12 +213,16 @@ async fn bring_process(state: &State, tx: &Tx, app: &app::Model, wish: &ProcessW
         readiness_health_check: check_change(&wish.readiness),
         metadata: None,
     };
+    let had = row.instances;
     let mut problems = process_change::resize(&state.settings, &mut row, &scale)
         .err()
         .unwrap_or_default();
     problems.extend(process_change::apply(&mut row, change).err().unwrap_or_default());
     if !problems.is_empty() {
         return Err(ApiError::unprocessable_all(problems));
+    }
+    if had == 0 && row.instances > 0 && app.state == STARTED {
+        desired::demand_user(state, tx, app, &row).await?;
     }
     tx.update::<process::Entity>(row).await?;
     Ok(())

@@ -3,6 +3,7 @@
 
 mod lists;
 mod push;
+mod registry;
 mod roles;
 mod strangers;
 mod table;

@@ -114,6 +114,7 @@ pub fn rows() -> Vec<Row> {
         processes(),
         staging(),
         catalog(),
+        operator(),
     ]
     .into_iter()
     .flatten()
@@ -341,4 +342,18 @@ fn catalog() -> Vec<Row> {
         .map(list)
         .chain(of_app.into_iter().map(read))
         .collect()
+}
+
+/// Registries and images are the operator's business; who may not see them learns nothing.
+fn operator() -> Vec<Row> {
+    let admin = |method, path, status| row(method, path, Gets::Status(403), 403, (Who::Admin, status));
+    vec![
+        admin("GET", "/slipway/v1/registry", 200),
+        // Without a version: the one thing missing.
+        admin("PUT", "/slipway/v1/registry", 428).with(json!({})),
+        admin("GET", "/slipway/v1/registry/violations", 200),
+        admin("POST", "/slipway/v1/registry/check", 200).with(json!({"image": "registry.example.org/x"})),
+        // Nobody serves a cell here.
+        admin("GET", "/slipway/v1/images", 503),
+    ]
 }

@@ -5,9 +5,11 @@
 //! these roles in the space, `Nobody` is a known user without a role. `org-2`, `space-2` and `app-2` are another
 //! tenant's, whose developer is `Neighbour`.
 
+use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
+use api::registry::{Images, Login, Outcome, Step};
 use api::{Parts, Settings, State};
 use auth::{ClientGrant, Life, Minter, Role, SealKey, Sealer, SigningKey, UserGrant, Verifier};
 use axum::Router;
@@ -16,7 +18,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, Request, StatusCode};
 use base::{Clock, ManualClock, Tasks};
 use http_body_util::BodyExt;
-use model::UserGuid;
+use model::{RegistrySettings, UserGuid};
 use serde_json::Value;
 use store::{Options, Store, Tx};
 use tempfile::TempDir;
@@ -135,6 +137,53 @@ pub struct World {
     _dir: TempDir,
 }
 
+/// An image client that knows whole names only, and no network.
+struct PlainImages;
+
+impl Images for PlainImages {
+    fn check_settings(&self, settings: &RegistrySettings) -> Result<(), String> {
+        match settings.insecure.iter().find(|entry| entry.contains("://")) {
+            Some(entry) => Err(format!(
+                "insecure entry {entry:?} must not have a scheme; write HOST:PORT"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn refusals(&self, settings: &RegistrySettings, images: &[String]) -> Vec<Option<String>> {
+        let rule = |image: &String| settings.deny.contains(image).then(|| format!("deny {image}"));
+        images.iter().map(rule).collect()
+    }
+
+    fn explain<'a>(
+        &'a self,
+        settings: &'a RegistrySettings,
+        image: &'a str,
+        login: Option<Login>,
+    ) -> Pin<Box<dyn Future<Output = Result<Vec<Step>, String>> + Send + 'a>> {
+        let rules = self.refusals(settings, &[image.to_owned()]).remove(0);
+        Box::pin(async move {
+            if image.is_empty() {
+                return Err("image name is empty".to_owned());
+            }
+            let user = login.map_or("nobody".to_owned(), |login| login.username);
+            let step = |name: &str, outcome, detail: String| Step {
+                name: name.to_owned(),
+                outcome,
+                detail,
+                ms: 1,
+            };
+            Ok(match rules {
+                Some(rule) => vec![step("rules", Outcome::Failed, rule)],
+                None => vec![
+                    step("rules", Outcome::Ok, "allowed".to_owned()),
+                    step("login", Outcome::Skipped, user),
+                ],
+            })
+        })
+    }
+}
+
 static KEY: LazyLock<Arc<SigningKey>> = LazyLock::new(|| Arc::new(SigningKey::generate().unwrap()));
 static DATABASE: OnceCell<Vec<u8>> = OnceCell::const_new();
 
@@ -155,7 +204,10 @@ pub fn settings() -> Settings {
         apps_domain: "apps.example.org".into(),
         router_port_suffix: String::new(),
         platform_hosts: vec!["api.example.org".into(), "console.apps.example.org".into()],
-        default_registry: "docker.io".into(),
+        registry: model::RegistrySettings {
+            insecure: vec!["own.example.org:5000".into()],
+            ..model::RegistrySettings::default()
+        },
         default_memory_mb: 256,
         default_disk_mb: 1024,
         maximum_disk_mb: 2048,
@@ -181,6 +233,7 @@ impl World {
             sealer: sealer.clone(),
             logs: wire::LogSink::start(&tasks, channel.clone()),
             cell: wire::v1::cell_client::CellClient::new(channel),
+            images: Arc::new(PlainImages),
             settings: settings(),
         });
         Self {
@@ -194,7 +247,21 @@ impl World {
 
     /// Sends a request; a string body goes as it is, anything else as JSON.
     pub async fn send(&self, token: Option<&str>, method: &str, path: &str, body: Option<Value>) -> Reply {
+        self.send_with(token, (method, path), None, body).await
+    }
+
+    /// Sends a request with one more header.
+    pub async fn send_with(
+        &self,
+        token: Option<&str>,
+        (method, path): (&str, &str),
+        header: Option<(&'static str, &str)>,
+        body: Option<Value>,
+    ) -> Reply {
         let mut request = Request::builder().method(method).uri(path);
+        if let Some((name, value)) = header {
+            request = request.header(name, value);
+        }
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, format!("bearer {token}"));
         }
