@@ -179,6 +179,14 @@ impl Api {
             .await
     }
 
+    /// PUTs JSON with further headers, once: what it meets may not be there a second time.
+    ///
+    /// # Errors
+    /// Those of the API.
+    pub async fn put(&self, path: &str, headers: &[(String, String)], body: &Value) -> Result<Reply> {
+        judge(self.raw(Method::PUT, path, headers, Body::Json(body)).await?)
+    }
+
     /// DELETEs a resource and waits for the job, if that makes one.
     ///
     /// # Errors

@@ -11,12 +11,14 @@ mod env;
 mod event;
 mod feature_flag;
 mod help;
+mod image;
 mod instance;
 mod login;
 mod logs;
 mod org;
 mod progress;
 mod push;
+mod registry;
 mod role;
 mod route;
 mod scale;
@@ -49,6 +51,8 @@ const NOUNS: &[&[Command]] = &[
     user::COMMANDS,
     role::COMMANDS,
     feature_flag::COMMANDS,
+    registry::COMMANDS,
+    image::COMMANDS,
     curl::COMMANDS,
 ];
 

@@ -9,6 +9,7 @@ mod list;
 mod login;
 mod logs;
 mod push;
+mod registry;
 mod server;
 mod start;
 mod terminal;
