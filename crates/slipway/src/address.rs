@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 
 use anyhow::Context;
+use model::RegistrySettings;
 
 use crate::config::Config;
 
@@ -107,7 +108,14 @@ impl Names {
             apps_domain: config.apps_domain.clone(),
             router_port_suffix: port(80, http.port()),
             platform_hosts: system_hosts.keys().cloned().collect(),
-            default_registry: config.default_registry.clone(),
+            registry: RegistrySettings {
+                insecure: [
+                    config.registry.insecure.clone(),
+                    vec![reachable(registry).to_string()],
+                ]
+                .concat(),
+                ..config.registry.clone()
+            },
             default_memory_mb: 1024,
             default_disk_mb: 1024.min(i64::from(config.maximum_disk_mb)),
             maximum_disk_mb: i64::from(config.maximum_disk_mb),

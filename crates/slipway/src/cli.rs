@@ -141,6 +141,25 @@ pub struct UpArgs {
     )]
     pub insecure_registry: Vec<String>,
 
+    /// Copy that is asked before a registry, such as docker.io=mirror.example.org:5000; may be repeated
+    #[arg(
+        long,
+        env = "SLIPWAY_REGISTRY_MIRROR",
+        value_name = "REGISTRY=MIRROR",
+        value_delimiter = ','
+    )]
+    pub registry_mirror: Vec<String>,
+
+    /// PEM file with certificate authorities that every container finds in /etc/cf-system-certificates; may be repeated
+    #[arg(
+        long,
+        env = "SLIPWAY_TRUSTED_CERTS",
+        value_name = "FILE",
+        value_delimiter = ',',
+        num_args = 1..
+    )]
+    pub trusted_certs: Vec<PathBuf>,
+
     /// Registry of image names that name none [default: docker.io]
     #[arg(long, env = "SLIPWAY_DEFAULT_REGISTRY", value_name = "HOST")]
     pub default_registry: Option<String>,

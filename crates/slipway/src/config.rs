@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use auth::Secret;
+use model::{Fallback, Mirror, RegistrySettings};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use crate::cli::UpArgs;
 
@@ -19,9 +22,10 @@ pub struct Config {
     pub system_domain: Option<String>,
     pub apps_domain: String,
     pub admin_password: Option<Secret>,
-    pub registry_ca: Vec<Vec<u8>>,
-    pub insecure_registries: Vec<String>,
-    pub default_registry: String,
+    /// What is said about registries before an operator says more at run time.
+    pub registry: RegistrySettings,
+    /// PEM, one certificate an entry.
+    pub trusted_certs: Vec<String>,
     pub container_network: Option<String>,
     pub memory_mb: Option<u64>,
     pub maximum_disk_mb: u32,
@@ -89,13 +93,22 @@ impl Config {
             system_domain,
             apps_domain,
             admin_password,
-            registry_ca: args
-                .registry_ca
-                .iter()
-                .map(|file| read(file, "registry-ca"))
-                .collect::<Result<_, _>>()?,
-            insecure_registries: args.insecure_registry,
-            default_registry: args.default_registry.unwrap_or_else(|| "docker.io".to_owned()),
+            registry: RegistrySettings {
+                default_registry: args.default_registry,
+                insecure: args.insecure_registry,
+                ca_certificates: args
+                    .registry_ca
+                    .iter()
+                    .map(|file| text(file, "registry-ca"))
+                    .collect::<Result<_, _>>()?,
+                mirrors: args
+                    .registry_mirror
+                    .iter()
+                    .map(|pair| mirror(pair))
+                    .collect::<Result<_, _>>()?,
+                ..RegistrySettings::default()
+            },
+            trusted_certs: trusted_certs(&args.trusted_certs)?,
             container_network: args.container_network,
             memory_mb: args.memory_mb,
             maximum_disk_mb: args.maximum_disk_mb.unwrap_or(2048).max(1),
@@ -170,6 +183,12 @@ fn over(first: UpArgs, second: UpArgs) -> UpArgs {
             first.registry_ca
         },
         insecure_registry: lists(first.insecure_registry, second.insecure_registry),
+        registry_mirror: lists(first.registry_mirror, second.registry_mirror),
+        trusted_certs: if first.trusted_certs.is_empty() {
+            second.trusted_certs
+        } else {
+            first.trusted_certs
+        },
         default_registry: first.default_registry.or(second.default_registry),
         container_network: first.container_network.or(second.container_network),
         memory_mb: first.memory_mb.or(second.memory_mb),
@@ -182,6 +201,53 @@ fn over(first: UpArgs, second: UpArgs) -> UpArgs {
 
 fn read(file: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read --{option} {}", file.display()))
+}
+
+fn text(file: &Path, option: &str) -> anyhow::Result<String> {
+    String::from_utf8(read(file, option)?)
+        .map_err(|_| anyhow::anyhow!("--{option} {} is no text; give PEM certificates", file.display()))
+}
+
+fn mirror(pair: &str) -> anyhow::Result<Mirror> {
+    let Some((registry, mirror)) = pair.split_once('=') else {
+        bail!(
+            "--registry-mirror {pair:?} is not of the form REGISTRY=MIRROR, such as docker.io=mirror.example.org:5000"
+        );
+    };
+    Ok(Mirror {
+        registry: registry.trim().to_owned(),
+        mirror: mirror.trim().to_owned(),
+        fallback: Fallback::default(),
+    })
+}
+
+/// The certificates of PEM files, each alone.
+fn trusted_certs(files: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let mut all = Vec::new();
+    for file in files {
+        let text = text(file, "trusted-certs")?;
+        let before = all.len();
+        for part in text.split(BEGIN).skip(1) {
+            let body = part.split_once(END).map(|(body, _)| body);
+            let pem = format!("{BEGIN}{}{END}\n", body.unwrap_or_default());
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| {
+                let number = all.len() - before + 1;
+                anyhow::anyhow!(
+                    "--trusted-certs {}: certificate {number} is damaged: {error}",
+                    file.display()
+                )
+            })?;
+            all.push(pem);
+        }
+        ensure!(
+            all.len() > before,
+            "--trusted-certs {} has no certificate; give PEM files with BEGIN CERTIFICATE",
+            file.display()
+        );
+    }
+    Ok(all)
 }
 
 fn domain(option: &str, name: String) -> anyhow::Result<String> {
@@ -263,6 +329,59 @@ mod tests {
             );
         }
         assert!(toml::from_str::<UpArgs>("nonsense = 1").is_err());
+    }
+
+    #[test]
+    fn registry_options_become_a_document() {
+        let args: UpArgs = toml::from_str(
+            "insecure-registry = ['x:1']\ndefault-registry = 'r.example.org'\nregistry-mirror = ['docker.io=m:5000']",
+        )
+        .unwrap();
+        let registry = Config::check(args, None).unwrap().registry;
+        assert_eq!(registry.default_registry.as_deref(), Some("r.example.org"));
+        assert_eq!(
+            (registry.insecure, registry.mirrors[0].mirror.as_str()),
+            (vec!["x:1".to_owned()], "m:5000")
+        );
+        let args = UpArgs {
+            registry_mirror: vec!["docker.io".into()],
+            ..UpArgs::default()
+        };
+        let error = Config::check(args, None).unwrap_err().to_string();
+        assert!(error.contains("REGISTRY=MIRROR"), "{error}");
+    }
+
+    #[test]
+    fn trusted_certificates_are_split_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let certificate = || {
+            rcgen::generate_simple_self_signed(vec!["x".into()])
+                .unwrap()
+                .cert
+                .pem()
+        };
+        let file = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let bundle = format!("# company\n{}# other\n{}", certificate(), certificate());
+        let good = trusted_certs(&[file("a", &bundle), file("b", &certificate())]).unwrap();
+        assert_eq!(good.len(), 3);
+        assert!(
+            good.iter()
+                .all(|pem| pem.matches("BEGIN").count() == 1 && !pem.contains('#'))
+        );
+        for (text, why) in [
+            ("nothing", "has no certificate"),
+            (
+                "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----",
+                "certificate 1 is damaged",
+            ),
+        ] {
+            let error = trusted_certs(&[file("c", text)]).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
     }
 
     #[test]

@@ -62,6 +62,7 @@ fn remove_apps(data: &DataDir) -> anyhow::Result<()> {
             capacity: cell::Capacity::default(),
             collection: cell::Collection::default(),
             image: image::Settings::default(),
+            trusted_certificates: Vec::new(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
             unpack_command: vec!["/proc/self/exe".into(), "unpack".into()],
             clock: std::sync::Arc::new(base::SystemClock),

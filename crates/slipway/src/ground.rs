@@ -16,6 +16,7 @@ use wire::v1::cell_client::CellClient;
 use crate::address::Names;
 use crate::config::Config;
 use crate::data_dir::DataDir;
+use crate::images::ImageKnowledge;
 use crate::keys::{Keys, admin_password};
 
 /// The one cell of one machine.
@@ -79,6 +80,7 @@ impl Ground {
         Ok(scheduler::Settings {
             store: self.store.clone(),
             sealer: self.keys.sealer.clone(),
+            registry: image.registry.clone(),
             image: image::Client::new(image)?,
             platform: model::Platform::host(),
             cells: vec![(CELL_ID.into(), cell.clone())],
@@ -89,13 +91,14 @@ impl Ground {
     }
 
     /// What the API works with.
-    pub fn api(&self, cell: &wire::Channel, logs: &LogSink) -> anyhow::Result<State> {
+    pub fn api(&self, image: image::Settings, cell: &wire::Channel, logs: &LogSink) -> anyhow::Result<State> {
         Ok(State::new(api::Parts {
             store: self.store.clone(),
             verifier: self.verifier()?,
             sealer: self.keys.sealer.clone(),
             logs: logs.clone(),
             cell: CellClient::new(cell.clone()),
+            images: Arc::new(ImageKnowledge(image::Client::new(image)?)),
             settings: self.names.settings.clone(),
         }))
     }

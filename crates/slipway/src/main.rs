@@ -11,6 +11,7 @@ mod data_dir;
 mod down;
 mod ground;
 mod health;
+mod images;
 mod keys;
 mod platform;
 mod tls;
