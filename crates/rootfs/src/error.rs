@@ -189,10 +189,10 @@ pub enum UnpackError {
 impl UnpackError {
     /// For `map_err` on a system call made for the entry `path`.
     pub(crate) fn entry<E: Into<io::Error>>(action: &'static str, path: &[u8]) -> impl FnOnce(E) -> Self {
-        let path = shown(path);
+        // Made for every call, used for the one that fails: so the path is written out only then.
         move |source| Self::Entry {
             action,
-            path,
+            path: shown(path),
             source: source.into(),
         }
     }
