@@ -66,8 +66,11 @@ fn empty(top: &OwnedFd, dir: &OwnedFd, depth: usize, names: &mut FreshNames) -> 
             Err(Errno::NOTEMPTY) if depth < MAX_DEPTH => {
                 let child = open_child(dir, name)?;
                 empty(top, &child, depth + 1, names)?;
-                // What was moved up during this pass may have left the directory non-empty only at the top.
-                gone(unlinkat(dir, name, AtFlags::REMOVEDIR))?;
+                match unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                    // Whoever was filling it is being killed: the next pass is for what it made meanwhile.
+                    Err(Errno::NOTEMPTY) => {}
+                    done => gone(done)?,
+                }
             }
             Err(Errno::NOTEMPTY) => move_up(top, dir, name, names)?,
             Err(errno) => return Err(errno.into()),

@@ -2,17 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
+mod confined;
 mod corpus;
 mod corpus_layout;
 mod corpus_tars;
 mod corpus_view;
+mod crash;
 mod hostile;
 mod hostile_blobs;
 mod hostile_bounds;
 mod hostile_stacks;
 mod mounts;
 mod ownership;
+mod pipeline;
 mod private;
+mod process;
 mod reference;
 mod room;
 mod store;
