@@ -13,6 +13,8 @@ pub mod netns;
     reason = "execve, signals by number and the argument area have no safe wrapper"
 )]
 pub mod exec;
+#[expect(unsafe_code, reason = "keyctl has no safe wrapper")]
+pub mod keyring;
 #[expect(unsafe_code, reason = "interface flags are set by ioctl")]
 pub mod loopback;
 #[expect(unsafe_code, reason = "mount_setattr has no safe wrapper")]

@@ -34,9 +34,26 @@ struct MountAttr {
 /// The kernel's: `EINVAL` for a filesystem that cannot be id-mapped, `EPERM` without CAP_SYS_ADMIN, `ENOSYS`
 /// before Linux 5.12.
 pub fn change_mount(mount: impl AsFd, change: &MountChange<'_>) -> io::Result<()> {
+    change_with(mount, change, libc::AT_EMPTY_PATH)
+}
+
+/// As [`change_mount`], for this mount and all below it.
+///
+/// # Errors
+/// As [`change_mount`]; then none of them is changed.
+pub fn change_tree(mount: impl AsFd, change: &MountChange<'_>) -> io::Result<()> {
+    change_with(mount, change, libc::AT_EMPTY_PATH | libc::AT_RECURSIVE)
+}
+
+fn change_with(mount: impl AsFd, change: &MountChange<'_>, flags: libc::c_int) -> io::Result<()> {
     let mut attr = MountAttr {
         set: u64::from(change.set.bits()),
-        clear: 0,
+        // The kinds of access times are a field, not bits: a new value needs the old one cleared.
+        clear: if change.set.intersects(MountAttrFlags::MOUNT_ATTR__ATIME) {
+            u64::from(MountAttrFlags::MOUNT_ATTR__ATIME.bits())
+        } else {
+            0
+        },
         propagation: change.propagation.map_or(0, |kind| u64::from(kind.bits())),
         user_namespace: 0,
     };
@@ -52,7 +69,7 @@ pub fn change_mount(mount: impl AsFd, change: &MountChange<'_>) -> io::Result<()
             libc::SYS_mount_setattr,
             mount.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
+            flags,
             &raw const attr,
             size_of::<MountAttr>(),
         )
@@ -62,6 +79,16 @@ pub fn change_mount(mount: impl AsFd, change: &MountChange<'_>) -> io::Result<()
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Moves the caller into a mount namespace of its own, a copy of the one it was in.
+///
+/// # Errors
+/// `EPERM` without CAP_SYS_ADMIN.
+pub fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: CLONE_NEWNS (unshare(2)) touches no memory and no descriptor table; the danger rustix names is
+    // CLONE_FILES.
+    Ok(unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }?)
 }
 
 /// A detached, read-only view of `dir` whose owners are translated through `user_namespace`.
