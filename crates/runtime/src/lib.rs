@@ -15,11 +15,13 @@
 //! Every kernel object is named after the container's id, so [`Runtime::delete`] needs no memory of what was made.
 //! [`Runtime::list`] on start finds what earlier daemons left running.
 
+mod account;
 mod cgroup;
 mod control;
 mod end;
 mod error;
 mod exec;
+mod external;
 mod init;
 mod log;
 mod oci;
@@ -34,9 +36,11 @@ mod spec;
 
 pub use cgroup::{CgroupError, Stats};
 pub use error::Error;
+pub use exec::{ExecHandle, ExecInput, ExecOutput};
+pub use external::OciRuntime;
 pub use log::{LONGEST_LINE, LogEvent, LogLine, LogReader, Stream};
 pub use record::{Exit, ExitCause};
 pub use runtime::{Runtime, Settings, State};
 pub use shim::shim_main;
 pub use signal::{Signal, UnknownSignal};
-pub use spec::{BindFile, ContainerSpec, ExecSpec, IdRange};
+pub use spec::{BindFile, ContainerSpec, ExecSpec, IdRange, WindowSize};

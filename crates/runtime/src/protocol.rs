@@ -52,4 +52,7 @@ pub struct Announcement {
     /// Why there is none.
     #[serde(default)]
     pub error: Option<String>,
+    /// Whether that is because the program cannot be run.
+    #[serde(default)]
+    pub start_failed: bool,
 }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -14,12 +15,15 @@ use rustix::fs::FlockOperation;
 use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 
+use crate::account;
 use crate::cgroup::{Cgroups, Group, Stats};
 use crate::error::{Error, file};
+use crate::external::OciRuntime;
+use crate::init::Failure;
 use crate::log::LogReader;
 use crate::protocol::{Announcement, Request};
 use crate::record::{self, Exit, names};
-use crate::rules;
+use crate::rules::{self, Surroundings};
 use crate::shim::SHIMS;
 use crate::signal::Signal;
 use crate::spec::{ContainerSpec, check_id};
@@ -49,6 +53,7 @@ pub struct Settings {
 #[derive(Clone, Debug)]
 pub struct Runtime {
     pub(crate) inner: Arc<Inner>,
+    oci: OciRuntime,
 }
 
 #[derive(Debug)]
@@ -109,6 +114,32 @@ impl Runtime {
                 cgroups,
                 making: Mutex::new(HashSet::new()),
             }),
+            oci: OciRuntime::BuiltIn,
+        })
+    }
+
+    /// A handle on the same containers that makes new ones with `oci`. Existing ones stay with the runtime that made
+    /// them, whichever handle is used.
+    ///
+    /// # Errors
+    /// When the program cannot be used.
+    pub fn using(&self, oci: OciRuntime) -> Result<Self, Error> {
+        if let OciRuntime::External(program) = &oci {
+            let invalid = |why: &str| Error::Invalid {
+                what: format!("OCI runtime {} {why}", program.display()),
+            };
+            if !program.is_absolute() || program.to_str().is_none() {
+                return Err(invalid("is not an absolute UTF-8 path"));
+            }
+            let found =
+                fs::metadata(program).map_err(|_| invalid("does not exist; install it or name another"))?;
+            if !found.is_file() || found.permissions().mode() & 0o111 == 0 {
+                return Err(invalid("is not an executable file"));
+            }
+        }
+        Ok(Self {
+            inner: Arc::clone(&self.inner),
+            oci,
         })
     }
 
@@ -117,7 +148,8 @@ impl Runtime {
     /// Dropping the future leaves a half-made container; [`Runtime::delete`] removes it.
     ///
     /// # Errors
-    /// [`Error::Invalid`], [`Error::Exists`], or [`Error::Setup`] with the reason; then nothing of it is left.
+    /// [`Error::Invalid`], [`Error::Exists`], or [`Error::Setup`] with the reason; then nothing of it is left. With
+    /// another OCI runtime also [`Error::Start`], for a program the image does not have.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<i32, Error> {
         spec.check()?;
         let id = spec.id.as_str();
@@ -140,7 +172,13 @@ impl Runtime {
     }
 
     async fn make(&self, spec: &ContainerSpec, dir: &Path) -> Result<i32, Error> {
-        let mut bundle = rules::bundle(spec, &self.inner.settings.cgroup_root);
+        let setup = |reason: String| Error::Setup {
+            id: spec.id.clone(),
+            reason,
+        };
+        let mut bundle = self
+            .bundle(spec)
+            .map_err(|failure| setup(base::chain(&failure)))?;
         bundle.linux.cgroups_path = self.inner.cgroups.path(&bundle.linux.cgroups_path);
         let config = dir.join(names::CONFIG);
         let json = file(
@@ -149,10 +187,6 @@ impl Runtime {
             &config,
         )?;
         file(record::write_whole(&config, &json), "write", &config)?;
-        let setup = |reason: String| Error::Setup {
-            id: spec.id.clone(),
-            reason,
-        };
         let mut shim = self.spawn_shim(dir)?;
         let heard = tokio::time::timeout(CREATED_WITHIN, hear(&mut shim)).await;
         let announcement = match heard {
@@ -176,11 +210,33 @@ impl Runtime {
             (_, reason) => {
                 // It has said its last word and removed its cgroups; its end is awaited so that none is left over.
                 kill_shim(&mut shim).await;
-                Err(setup(
-                    reason.unwrap_or_else(|| "its shim gave no reason".to_owned()),
-                ))
+                let reason = reason.unwrap_or_else(|| "its shim gave no reason".to_owned());
+                Err(if announcement.start_failed {
+                    Error::Start { reason }
+                } else {
+                    setup(reason)
+                })
             }
         }
+    }
+
+    /// The container's bundle; nothing in it is left to look up later.
+    fn bundle(&self, spec: &ContainerSpec) -> Result<crate::oci::Spec, Failure> {
+        let root = account::open_root(&spec.rootfs)?;
+        let account = account::resolve(root.as_fd(), &spec.user, &rules::mappings(spec))?;
+        let mut bundle = rules::bundle(
+            spec,
+            &Surroundings {
+                cgroup_root: &self.inner.settings.cgroup_root,
+                account: &account,
+                own_pids: u64::from(self.oci == OciRuntime::BuiltIn),
+            },
+        );
+        if let OciRuntime::External(program) = &self.oci {
+            let program = program.to_string_lossy().into_owned();
+            bundle.annotations.insert(rules::RUNTIME.to_owned(), program);
+        }
+        Ok(bundle)
     }
 
     fn spawn_shim(&self, dir: &Path) -> Result<Child, Error> {

@@ -1,6 +1,5 @@
 //! What a caller asks for.
 
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use model::Limits;
@@ -74,12 +73,17 @@ pub struct ExecSpec {
     pub cwd: String,
     /// As in [`ContainerSpec`]; empty means the container's.
     pub user: String,
-    /// Pipes or sockets, never devices.
-    pub stdin: OwnedFd,
-    /// See `stdin`.
-    pub stdout: OwnedFd,
-    /// See `stdin`. Also gets the reason when the program cannot be run.
-    pub stderr: OwnedFd,
+    /// Give it a terminal of this size; without, it gets three pipes.
+    pub terminal: Option<WindowSize>,
+}
+
+/// Size of a terminal, in characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters per line.
+    pub columns: u16,
 }
 
 /// Shows no environment and no arguments: they hold secrets.

@@ -31,6 +31,12 @@ impl Group<'_> {
             .map(|hierarchy| (hierarchy.mount.join(&self.path), &hierarchy.kind))
     }
 
+    /// As [`Group::dirs`], and in the hierarchies only other runtimes use.
+    fn all_dirs(&self) -> impl Iterator<Item = PathBuf> {
+        let others = self.cgroups.others.iter().map(|mount| mount.join(&self.path));
+        self.dirs().map(|(dir, _)| dir).chain(others)
+    }
+
     /// The group's directory in the hierarchy of `controller`: its own in version 1, else that of version 2.
     pub(super) fn dir_of(&self, controller: &str) -> Option<(PathBuf, &Kind)> {
         let all = &self.cgroups.hierarchies;
@@ -79,7 +85,7 @@ impl Group<'_> {
     /// When the kernel still counts processes in it at the end of that time.
     pub fn remove(&self) -> Result<(), CgroupError> {
         let deadline = now() + REMOVAL_WAIT;
-        let dirs: Vec<PathBuf> = self.dirs().map(|(dir, _)| dir).collect();
+        let dirs: Vec<PathBuf> = self.all_dirs().collect();
         for dir in &dirs {
             loop {
                 match fs::remove_dir(dir) {
@@ -96,11 +102,10 @@ impl Group<'_> {
 
     /// Removes the group where it is empty; returns whether it is gone everywhere.
     pub fn remove_if_empty(&self) -> bool {
-        self.dirs()
-            .fold(true, |gone, (dir, _)| match fs::remove_dir(dir) {
-                Ok(()) => gone,
-                Err(error) => gone && error.kind() == io::ErrorKind::NotFound,
-            })
+        self.all_dirs().fold(true, |gone, dir| match fs::remove_dir(dir) {
+            Ok(()) => gone,
+            Err(error) => gone && error.kind() == io::ErrorKind::NotFound,
+        })
     }
 }
 

@@ -15,6 +15,8 @@ const DAEMON_LEAF: &str = "daemon";
 #[derive(Clone, Debug)]
 pub struct Cgroups {
     pub(super) hierarchies: Vec<Hierarchy>,
+    /// Where hierarchies are mounted that the built-in runtime has no use for, but others make groups in.
+    pub(super) others: Vec<PathBuf>,
     /// Where the daemon's own groups begin, `""` for the root.
     prefix: String,
 }
@@ -75,7 +77,12 @@ impl Cgroups {
         } else {
             delegated(own)
         };
-        Self { hierarchies, prefix }
+        let others = mountinfo.lines().filter_map(unused).collect();
+        Self {
+            hierarchies,
+            others,
+            prefix,
+        }
     }
 
     /// The full path of a group of ours: below the subtree the service manager gave to the daemon.
@@ -91,10 +98,35 @@ impl Cgroups {
         }
     }
 
+    /// Whether version 2 is mounted beside version 1, which has the controllers.
+    pub fn are_mixed(&self) -> bool {
+        let second = self.hierarchies.iter().any(|one| one.kind == Kind::V2);
+        second && self.hierarchies.iter().any(|one| one.has("memory"))
+    }
+
+    /// Those another runtime is shown: where they are mixed, the first version only.
+    pub fn for_others(mut self) -> Self {
+        if self.are_mixed() {
+            self.hierarchies.retain(|one| one.kind != Kind::V2);
+        }
+        self
+    }
+
     /// The hierarchies, in mount order.
     pub fn hierarchies(&self) -> &[Hierarchy] {
         &self.hierarchies
     }
+}
+
+/// The place of a version 1 hierarchy that is not used.
+fn unused(line: &str) -> Option<PathBuf> {
+    let (before, after) = line.split_once(" - ")?;
+    let version_one = after.split(' ').next() == Some("cgroup");
+    let place = before
+        .split(' ')
+        .nth(4)
+        .filter(|_| version_one && parse(line).is_none());
+    place.map(PathBuf::from)
 }
 
 /// One line of proc_pid_mountinfo(5).
@@ -164,6 +196,7 @@ mod tests {
                 "/sys/fs/cgroup/unified"
             ]
         );
+        assert_eq!(found.others, [Path::new("/sys/fs/cgroup/cpuset")]);
         assert!(found.hierarchies[0].has("cpuacct"));
         assert_eq!(found.path("/slipway-x/c1"), "/slipway-x/c1");
     }

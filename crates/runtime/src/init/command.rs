@@ -5,81 +5,209 @@
 //! daemon ── spawn ──▶ runner ── joins the groups, then all namespaces ── clone ──▶ program
 //! ```
 //!
-//! The runner stays outside the container's pid namespace, is not dumpable, and holds nothing of the host but its own
-//! standard descriptors, which the daemon chose for the program. When it dies, the program is killed.
+//! The runner stays outside the container's pid namespace, is not dumpable, and holds nothing of the host but the
+//! socket to the daemon. When either dies, the program is killed.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, Gid, Uid, fchown, fstat};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
-use serde::{Deserialize, Serialize};
+use sys::spawn::Spawned;
 
 use super::program::Program;
-use super::{During, Failure, Stdio, become_root, user};
+use super::terminal::{self, Terminal};
+use super::{During, Failure, Stdio, become_root};
+use crate::account::{self, Account};
 use crate::cgroup::Cgroups;
-use crate::oci::Spec;
+use crate::exec::wire::{self, Command, Inbox, Order, Report};
+use crate::oci::{Process, Spec};
 use crate::protocol::{Reply, Request};
 use crate::record::names;
 use crate::rules;
-
-/// What to run; the file it is in is removed once read.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Command {
-    pub argv: Vec<String>,
-    /// Added to the container's.
-    pub env: Vec<String>,
-    /// Empty: the container's.
-    pub cwd: String,
-    /// Empty: the container's.
-    pub user: String,
-}
+use crate::signal::Signal;
 
 /// Status of a program that could not be run, as shells have it.
 pub(crate) const NOT_RUN: i32 = 127;
 
-/// Runs the command in `file` of the instance in the working directory; returns its status, or 128 + its signal.
-pub(crate) fn run(mut spec: Spec, file: &Path) -> Result<i32, Failure> {
-    let command = take(file)?;
-    // The program is for a moment a copy of this process, with these arguments, that others inside can see.
-    sys::exec::set_title("exec").during("set the process title")?;
-    let filter =
-        crate::seccomp::compile(&spec.linux.seccomp).map_err(|e| Failure::refused(base::chain(&e)))?;
-    let stdio = take_stdio(&spec)?;
-    enter(&spec)?;
-    become_root()?;
-    let own = spec.annotations.get(rules::USER).map_or("", String::as_str);
-    let wanted = if command.user.is_empty() {
-        own
+/// The daemon's end of the conversation: standard input.
+pub(crate) struct Daemon {
+    socket: OwnedFd,
+    inbox: Inbox,
+}
+
+impl Daemon {
+    /// Takes the standard input.
+    pub fn connect() -> Result<Self, Failure> {
+        let socket = rustix::stdio::stdin().try_clone_to_owned();
+        Ok(Self {
+            socket: socket.during("copy the socket to the daemon")?,
+            inbox: Inbox::default(),
+        })
+    }
+
+    /// The command, and the descriptors that came with it.
+    pub fn command(&mut self) -> Result<(Command, Vec<OwnedFd>), Failure> {
+        let command = self.inbox.next(self.socket.as_fd()).during("read the command")?;
+        let command = command.ok_or_else(|| Failure::refused("the daemon went away"))?;
+        Ok((command, std::mem::take(&mut self.inbox.fds)))
+    }
+
+    /// Reports, with the terminal if there is one.
+    pub fn report(&self, report: &Report, terminal: Option<&OwnedFd>) -> Result<(), Failure> {
+        let fds: Vec<BorrowedFd<'_>> = terminal.into_iter().map(AsFd::as_fd).collect();
+        wire::tell(self.socket.as_fd(), report, &fds).during("report to the daemon")
+    }
+
+    /// Passes signals on to the process behind `pidfd` until that has ended; kills it when the daemon is gone.
+    pub fn attend(&mut self, pidfd: BorrowedFd<'_>) -> Result<(), Failure> {
+        let mut listening = true;
+        loop {
+            let mut fds = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+            if listening {
+                fds.push(PollFd::new(&self.socket, PollFlags::IN));
+            }
+            match poll(&mut fds, None) {
+                Err(Errno::INTR) => continue,
+                polled => polled.during("wait for the program")?,
+            };
+            let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+            if ready(0) {
+                return Ok(());
+            }
+            if ready(1) {
+                let number = match self.inbox.next(self.socket.as_fd()) {
+                    Ok(Some(Order::Signal(number))) => number,
+                    Ok(None) | Err(_) => {
+                        listening = false;
+                        Signal::KILL.number()
+                    }
+                };
+                // It may have ended meanwhile.
+                drop(sys::exec::send_signal(pidfd, number));
+            }
+        }
+    }
+}
+
+/// Runs a command of the daemon in the instance of the working directory; returns its status, or 128 + its signal.
+pub(crate) fn run(mut spec: Spec) -> Result<i32, Failure> {
+    let mut daemon = Daemon::connect()?;
+    let (command, fds) = daemon.command()?;
+    let started = if spec.annotations.contains_key(rules::RUNTIME) {
+        return crate::external::exec(&spec, daemon, command, fds);
     } else {
-        &command.user
+        start(&mut spec, command, fds)
     };
-    let account = user::resolve_text(&spec, wanted)?;
-    let process = &mut spec.process;
-    process.args = command.argv;
-    process.env.extend(command.env);
-    if !command.cwd.is_empty() {
-        process.cwd = command.cwd;
-    }
-    for fd in stdio.fds() {
-        hand_over(fd, account.uid, account.gid)?;
-    }
-    let child = Program::new(process, account)?.spawn(&filter, &stdio)?;
-    drop(stdio);
+    let (child, terminal) = match started {
+        Ok(started) => started,
+        Err(failure) => {
+            daemon.report(&Report::Failed(base::chain(&failure)), None)?;
+            return Ok(NOT_RUN);
+        }
+    };
+    daemon.report(&Report::Started, terminal.as_ref())?;
+    drop(terminal);
+    daemon.attend(child.pidfd.as_fd())?;
     await_end(child.pid)
 }
 
-fn take(file: &Path) -> Result<Command, Failure> {
-    let text = fs::read(file).during("read the command")?;
-    fs::remove_file(file).during("remove the command's file")?;
-    serde_json::from_slice(&text)
-        .map_err(std::io::Error::from)
-        .during("parse the command")
+/// Starts the command; the runner is inside afterwards.
+fn start(
+    spec: &mut Spec,
+    command: Command,
+    fds: Vec<OwnedFd>,
+) -> Result<(Spawned, Option<OwnedFd>), Failure> {
+    // The program is for a moment a copy of this process, with these arguments, that others inside can see.
+    sys::exec::set_title("exec").during("set the process title")?;
+    let filter = crate::seccomp::of(spec).map_err(|e| Failure::refused(base::chain(&e)))?;
+    let maps = (&spec.linux.uid_mappings, &spec.linux.gid_mappings);
+    let first = |maps: &[crate::oci::IdMapping]| maps.first().map_or(0, |map| map.host_id);
+    for fd in &fds {
+        hand_over(fd.as_fd(), first(maps.0), first(maps.1))?;
+    }
+    enter(spec)?;
+    become_root()?;
+    super::leave_keyring()?;
+    let size = command.terminal;
+    let process = process(spec, command, None)?;
+    let (stdio, master) = match size {
+        Some(size) => {
+            let root = account::open_root("/".as_ref())?;
+            let Terminal { master, slave } = terminal::open(root.as_fd(), process.user.uid, Some(size))?;
+            let copy = || slave.try_clone().during("copy the terminal");
+            let stdio = Stdio {
+                stdin: copy()?,
+                stdout: copy()?,
+                stderr: slave,
+            };
+            (stdio, Some(master))
+        }
+        None => (take(fds)?, None),
+    };
+    if master.is_none() {
+        for fd in stdio.fds() {
+            hand_over(fd, process.user.uid, process.user.gid)?;
+        }
+    }
+    let child = Program::new(&process)?.spawn(filter.as_deref(), &stdio)?;
+    Ok((child, master))
+}
+
+/// The container's program with another command: whom it runs as is looked up below `root`, else the caller's own.
+pub(crate) fn process(
+    spec: &Spec,
+    command: Command,
+    root: Option<BorrowedFd<'_>>,
+) -> Result<Process, Failure> {
+    let mut process = spec.process.clone();
+    let earlier = spec
+        .annotations
+        .get(rules::USER)
+        .filter(|_| command.user.is_empty());
+    let wanted = earlier.unwrap_or(&command.user);
+    let account = if wanted.is_empty() && earlier.is_none() {
+        Account {
+            uid: process.user.uid,
+            gid: process.user.gid,
+            groups: process.user.additional_gids.clone(),
+            home: "/".to_owned(),
+            name: String::new(),
+        }
+    } else {
+        let own;
+        let root = match root {
+            Some(root) => root,
+            None => {
+                own = account::open_root("/".as_ref())?;
+                own.as_fd()
+            }
+        };
+        let account = account::resolve(root, wanted, &spec.linux.uid_mappings)?;
+        if earlier.is_none() {
+            let defaults = spec
+                .annotations
+                .get(rules::DEFAULT_ENV)
+                .map_or("", String::as_str);
+            process.env = rules::environment_without(&process.env, defaults);
+        }
+        account
+    };
+    process.args = command.argv;
+    process.env.extend(command.env);
+    process.env = rules::environment_with_defaults(&process.env, account.uid, &account.name, &account.home);
+    process.capabilities = rules::with_bounding(process.capabilities.bounding, account.uid);
+    process.user = account.ids();
+    process.terminal = command.terminal.is_some();
+    process.console_size = command.terminal;
+    if !command.cwd.is_empty() {
+        process.cwd = command.cwd;
+    }
+    Ok(process)
 }
 
 /// Joins the container's groups and namespaces; children are then in its pid namespace too.
@@ -105,7 +233,7 @@ fn enter(spec: &Spec) -> Result<(), Failure> {
 
 /// The container's init. Its number is asked for again after it was opened: while the shim answers, init is not
 /// reaped, so the number cannot have passed to another process in between.
-fn init() -> Result<OwnedFd, Failure> {
+pub(crate) fn init() -> Result<OwnedFd, Failure> {
     let gone = || Failure::refused("the container has ended");
     let before = ask()?;
     let pid = Pid::from_raw(before.pid).ok_or_else(gone)?;
@@ -136,27 +264,19 @@ fn ask() -> Result<Reply, Failure> {
         .during(step)
 }
 
-/// The runner's own standard descriptors, for the program.
-fn take_stdio(spec: &Spec) -> Result<Stdio, Failure> {
-    let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().during("copy a standard descriptor");
-    let stdio = Stdio {
-        stdin: copy(rustix::stdio::stdin())?,
-        stdout: copy(rustix::stdio::stdout())?,
-        stderr: copy(rustix::stdio::stderr())?,
-    };
-    let first = |maps: &[crate::oci::IdMapping]| maps.first().map_or(0, |map| map.host_id);
-    for fd in stdio.fds() {
-        hand_over(
-            fd,
-            first(&spec.linux.uid_mappings),
-            first(&spec.linux.gid_mappings),
-        )?;
-    }
-    Ok(stdio)
+/// The descriptors that came with the command.
+pub(crate) fn take(fds: Vec<OwnedFd>) -> Result<Stdio, Failure> {
+    let [stdin, stdout, stderr] = <[OwnedFd; 3]>::try_from(fds)
+        .map_err(|_| Failure::refused("the command came without its three descriptors"))?;
+    Ok(Stdio {
+        stdin,
+        stdout,
+        stderr,
+    })
 }
 
 /// Gives a pipe to a user, who may then open /dev/stdout again. Device nodes of the host never go inside.
-fn hand_over(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Failure> {
+pub(crate) fn hand_over(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Failure> {
     let stat = fstat(fd).during("look at a standard descriptor")?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Fifo => {
@@ -170,7 +290,8 @@ fn hand_over(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<(), Failure> {
     }
 }
 
-fn await_end(child: Pid) -> Result<i32, Failure> {
+/// Reaps a child; its status, or 128 + its signal.
+pub(crate) fn await_end(child: Pid) -> Result<i32, Failure> {
     loop {
         match waitpid(Some(child), WaitOptions::empty()) {
             Err(Errno::INTR) | Ok(None) => {}

@@ -14,6 +14,9 @@ pub(crate) enum Failure {
         #[source]
         source: io::Error,
     },
+    /// The program cannot be run, for its developer.
+    #[error("{0}")]
+    NotRun(String),
     /// We said no.
     #[error("{0}")]
     Refused(String),

@@ -15,13 +15,13 @@ const LINKS: usize = 40;
 
 /// What a missing target is made as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Directory,
     File,
 }
 
 /// Opens `path` below `root` without following any symlink; for paths on filesystems of ours.
-pub(super) fn open_plain(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_plain(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // Without O_NOFOLLOW, which would hand out a symlink in last place instead of refusing it.
     openat2(
@@ -34,7 +34,7 @@ pub(super) fn open_plain(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Er
 }
 
 /// Opens `path` as the image means it, following its symlinks inside `root` only.
-pub(super) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     openat2(
         root,
@@ -65,7 +65,7 @@ pub(super) fn system_directory(root: BorrowedFd<'_>, path: &str) -> Result<Owned
 }
 
 /// A mount target as the image means it, made with its parents when missing; a dangling symlink is made good.
-pub(super) fn target(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
+pub(crate) fn target(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<OwnedFd, Failure> {
     let mut path = path.to_owned();
     for _ in 0..LINKS {
         let (parent_path, name) = split(&path);
@@ -100,7 +100,7 @@ pub(super) fn target(root: BorrowedFd<'_>, path: &str, kind: Kind) -> Result<Own
 }
 
 /// A directory, made with its parents when missing.
-pub(super) fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Failure> {
+pub(crate) fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Failure> {
     let mut at = open(root, ".", OFlags::PATH | OFlags::DIRECTORY).during("open the image's root")?;
     let mut so_far = String::new();
     for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! clone ─ wait: id maps written, cgroups joined ─ become root inside ─ mounts ─ pivot ─ hostname, lo, settings
-//!       ─ look up the user ─ "ready" ─ wait: start ─ clone the program ─ drop every right ─ reap until it ends
+//!       ─ "ready" ─ wait: start ─ clone the program ─ drop every right ─ reap until it ends
 //! ```
 //!
 //! It never resolves a path of the host: what it needs from there comes as descriptors the shim opened. It is a clone
@@ -11,6 +11,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::io::Errno;
 use rustix::process::{
     DumpableBehavior, Signal as RawSignal, WaitOptions, set_dumpable_behavior,
     set_parent_process_death_signal, wait,
@@ -26,14 +27,15 @@ pub(crate) mod command;
 mod dev;
 mod failure;
 mod groups;
-mod inside;
-mod mounts;
+pub(crate) mod inside;
+pub(crate) mod mounts;
 mod network;
+pub(crate) mod options;
 mod paths;
 pub(crate) mod program;
-mod rights;
+pub(crate) mod rights;
+pub(crate) mod terminal;
 pub(crate) mod trees;
-mod user;
 
 use channel::{FromInit, ToInit};
 pub(crate) use failure::{During, Failure};
@@ -43,7 +45,7 @@ use trees::Trees;
 pub(crate) struct Init<'a> {
     pub spec: &'a oci::Spec,
     /// The filter every process inside runs under.
-    pub filter: &'a [Instruction],
+    pub filter: Option<&'a [Instruction]>,
     /// Whose view the container gets under /sys/fs/cgroup.
     pub hierarchies: &'a [Hierarchy],
     /// To the shim.
@@ -60,7 +62,7 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    fn fds(&self) -> [BorrowedFd<'_>; 3] {
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 3] {
         [self.stdin.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()]
     }
 
@@ -113,16 +115,15 @@ impl Init<'_> {
         mounts::attach_root(&self.trees)?;
         become_root()?;
         sys::spawn::unshare_cgroup().during("make the cgroup namespace")?;
-        mounts::build(self.spec, self.trees, self.hierarchies)?;
-        rustix::system::sethostname(self.spec.hostname.as_bytes()).during("set the hostname")?;
-        let account = user::resolve(self.spec)?;
-        let program = program::Program::new(&self.spec.process, account)?;
+        mounts::build(self.spec, &self.trees, self.hierarchies, |_| Ok(()))?;
+        drop(self.trees);
+        name_host(self.spec)?;
+        leave_keyring()?;
+        let program = program::Program::new(&self.spec.process)?;
+        let user = &self.spec.process.user;
         for fd in self.stdio.fds() {
             // Programs that open /dev/stdout again need to own the pipe behind it.
-            let (uid, gid) = (
-                Uid::from_raw(program.account.uid),
-                Gid::from_raw(program.account.gid),
-            );
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
             rustix::fs::fchown(fd, Some(uid), Some(gid)).during("hand over the output pipes")?;
         }
         channel::send(self.control.as_fd(), &FromInit::Ready, None).during("report to the shim")?;
@@ -138,6 +139,26 @@ impl Init<'_> {
     }
 }
 
+/// Sets the names of the uts namespace.
+pub(crate) fn name_host(spec: &oci::Spec) -> Result<(), Failure> {
+    if !spec.hostname.is_empty() {
+        rustix::system::sethostname(spec.hostname.as_bytes()).during("set the hostname")?;
+    }
+    if !spec.domainname.is_empty() {
+        rustix::system::setdomainname(spec.domainname.as_bytes()).during("set the domain name")?;
+    }
+    Ok(())
+}
+
+/// Leaves the session keyring of whoever started the platform, which processes inside would else possess.
+pub(crate) fn leave_keyring() -> Result<(), Failure> {
+    match sys::keyring::join_anonymous_session() {
+        // A kernel without keyrings has none to leave.
+        Err(error) if error.raw_os_error() == Some(Errno::NOSYS.raw_os_error()) => Ok(()),
+        joined => joined.during("join a keyring of its own"),
+    }
+}
+
 /// Waits for the shim's next word. Its death ends this process at the latest here.
 fn expect(control: BorrowedFd<'_>, wanted: &ToInit) -> Result<(), Failure> {
     match channel::receive_order(control).during("hear from the shim")? {
@@ -147,7 +168,7 @@ fn expect(control: BorrowedFd<'_>, wanted: &ToInit) -> Result<(), Failure> {
 }
 
 /// Id 0 inside, with every right over the new namespaces; untraceable; dies with the shim.
-fn become_root() -> Result<(), Failure> {
+pub(crate) fn become_root() -> Result<(), Failure> {
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).during("become group 0 inside")?;
     set_thread_groups(&[]).during("drop the host's groups")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).during("become user 0 inside")?;

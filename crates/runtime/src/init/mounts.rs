@@ -9,53 +9,91 @@ use rustix::mount::{
     unmount,
 };
 use rustix::process::{fchdir, pivot_root};
+use sys::mount::{MountChange, change_mount};
 
-use super::inside;
 use super::trees::Trees;
-use super::{During, Failure, dev, groups, network, paths};
+use super::{During, Failure, dev, groups, inside, network, options, paths};
 use crate::cgroup::Hierarchy;
 use crate::oci::{Mount, Spec};
+
+/// Where a file system of the kernel must be found again by its name, so no symlink of the image may stand.
+const SYSTEM: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Attaches the image's root to the container's copy of the host's mounts.
 ///
 /// The place is the working directory, the instance's own on the host: a directory to put the root on, nothing more.
 /// It is closed to the container's ids, so this comes before the caller becomes one of them.
-pub(super) fn attach_root(trees: &Trees) -> Result<(), Failure> {
+pub(crate) fn attach_root(trees: &Trees) -> Result<(), Failure> {
     let propagation = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", propagation).during("make the mounts private")?;
     let on = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
     move_mount(&trees.rootfs, "", CWD, ".", on).during("attach the root filesystem")
 }
 
-/// Mounts everything below the attached root and makes it the root.
+/// Mounts everything below the attached root and makes it the root; `last` does what needs both.
 ///
 /// New instances of proc and sysfs are allowed only while whole ones are in sight (mount_too_revealing in the
 /// kernel's fs/namespace.c), so the host's root is left last.
-pub(super) fn build(spec: &Spec, trees: Trees, hierarchies: &[Hierarchy]) -> Result<(), Failure> {
+pub(crate) fn build<T>(
+    spec: &Spec,
+    trees: &Trees,
+    hierarchies: &[Hierarchy],
+    last: impl FnOnce(BorrowedFd<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let root = trees.rootfs.as_fd();
-    let mut binds = trees.binds.into_iter();
+    let mut binds = trees.binds.iter();
     for mount in &spec.mounts {
-        match mount.kind.as_str() {
-            "bind" => {
-                let bind = binds
-                    .next()
-                    .ok_or_else(|| Failure::refused("a bind mount was not opened"))?;
-                let target = inside::target(root, &bind.destination, bind.kind)?;
-                attach(&bind.tree, &target).during(format!("mount {}", bind.destination))?;
-            }
-            "cgroup" => groups::show(root, mount, hierarchies)?,
-            _ => {
-                let target = inside::system_directory(root, &mount.destination)?;
-                attach(&filesystem(mount)?, &target).during(format!("mount {}", mount.destination))?;
-            }
+        if mount.is_bind() {
+            let bind = binds
+                .next()
+                .ok_or_else(|| Failure::refused("a bind mount was not opened"))?;
+            let target = inside::target(root, &bind.destination, bind.kind)?;
+            attach(&bind.tree, &target).during(format!("mount {}", bind.destination))?;
+        } else if mount.kind == "cgroup" || mount.kind == "cgroup2" {
+            groups::show(root, mount, hierarchies, trees.groups.as_deref())?;
+        } else {
+            let target = directory(root, &mount.destination)?;
+            attach(&filesystem(mount)?, &target).during(format!("mount {}", mount.destination))?;
         }
         if mount.destination == "/dev" {
             dev::populate(root, &trees.devices)?;
         }
     }
+    for device in &trees.extra {
+        let target = inside::target(root, &device.destination, device.kind)?;
+        attach(&device.tree, &target).during(format!("mount {}", device.destination))?;
+    }
     network::configure(root, spec)?;
-    paths::restrict(root, spec)?;
-    enter(root)
+    let result = last(root)?;
+    paths::restrict(root, spec, trees.null()?)?;
+    if spec.root.readonly {
+        protect(root)?;
+    }
+    enter(root)?;
+    Ok(result)
+}
+
+/// Makes the root filesystem read-only, once all mount targets are made.
+fn protect(root: BorrowedFd<'_>) -> Result<(), Failure> {
+    let change = MountChange {
+        set: MountAttrFlags::MOUNT_ATTR_RDONLY,
+        propagation: None,
+        user_namespace: None,
+    };
+    change_mount(root, &change).during("make the root filesystem read-only")
+}
+
+/// The target of a file system of the kernel.
+fn directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Failure> {
+    let below = |top: &str| {
+        path.strip_prefix(top)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if SYSTEM.into_iter().any(below) {
+        inside::system_directory(root, path)
+    } else {
+        inside::target(root, path, inside::Kind::Directory)
+    }
 }
 
 /// Makes `root` the root and detaches the host's.
@@ -74,42 +112,38 @@ pub(super) fn attach(mount: &OwnedFd, target: &OwnedFd) -> Result<(), rustix::io
 }
 
 /// A new file system, not attached yet.
-pub(super) fn filesystem(mount: &Mount) -> Result<OwnedFd, Failure> {
+pub(crate) fn filesystem(mount: &Mount) -> Result<OwnedFd, Failure> {
     let what = || format!("make the {} for {}", mount.kind, mount.destination);
+    let options = options::parse(mount)?;
     let context = fsopen(mount.kind.as_str(), FsOpenFlags::FSOPEN_CLOEXEC).during(what())?;
-    fsconfig_set_string(context.as_fd(), "source", mount.source.as_str()).during(what())?;
-    let mut attributes = MountAttrFlags::empty();
-    for option in &mount.options {
-        match (attribute(option), option.split_once('=')) {
-            (Some(flags), _) => attributes |= flags,
-            (None, Some((key, value))) => {
-                fsconfig_set_string(context.as_fd(), key, value)
-                    .during(format!("set {option}: {}", what()))?;
-            }
-            // Every instance of devpts is a new one since Linux 4.7.
-            (None, None) if option == "newinstance" => {}
-            (None, None) => {
-                fsconfig_set_flag(context.as_fd(), option.as_str())
-                    .during(format!("set {option}: {}", what()))?;
-            }
+    let source = if mount.source.is_empty() {
+        &mount.kind
+    } else {
+        &mount.source
+    };
+    fsconfig_set_string(context.as_fd(), "source", source.as_str()).during(what())?;
+    for (key, value) in &options.data {
+        match value {
+            Some(value) => fsconfig_set_string(context.as_fd(), key.as_str(), value.as_str()),
+            None => fsconfig_set_flag(context.as_fd(), key.as_str()),
         }
+        .during(format!("set {key}: {}", what()))?;
     }
     fsconfig_create(context.as_fd()).during(what())?;
-    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).during(what())
-}
-
-/// The attribute a mount option of this name sets, if it is one.
-pub(super) fn attribute(option: &str) -> Option<MountAttrFlags> {
-    Some(match option {
-        "ro" => MountAttrFlags::MOUNT_ATTR_RDONLY,
-        "nosuid" => MountAttrFlags::MOUNT_ATTR_NOSUID,
-        "nodev" => MountAttrFlags::MOUNT_ATTR_NODEV,
-        "noexec" => MountAttrFlags::MOUNT_ATTR_NOEXEC,
-        "strictatime" => MountAttrFlags::MOUNT_ATTR_STRICTATIME,
-        "noatime" => MountAttrFlags::MOUNT_ATTR_NOATIME,
-        "bind" | "rbind" | "rw" => MountAttrFlags::empty(),
-        _ => return None,
-    })
+    let flags = FsMountFlags::FSMOUNT_CLOEXEC;
+    let filesystem = fsmount(context.as_fd(), flags, options.attributes).during(what())?;
+    if let Some(propagation) = options
+        .propagation
+        .filter(|kind| *kind != MountPropagationFlags::PRIVATE)
+    {
+        let change = MountChange {
+            set: MountAttrFlags::empty(),
+            propagation: Some(propagation),
+            user_namespace: None,
+        };
+        change_mount(&filesystem, &change).during(what())?;
+    }
+    Ok(filesystem)
 }
 
 /// A read-only, empty directory.

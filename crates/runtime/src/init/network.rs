@@ -11,7 +11,9 @@ use crate::oci::Spec;
 
 /// Brings loopback up and writes the kernel settings, through the /proc just mounted.
 pub(super) fn configure(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), Failure> {
-    sys::loopback::raise_loopback().during("bring up the loopback device")?;
+    if spec.linux.makes("network") {
+        sys::loopback::raise_loopback().during("bring up the loopback device")?;
+    }
     for (name, value) in &spec.linux.sysctl {
         let path = format!("proc/sys/{}", name.replace('.', "/"));
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;

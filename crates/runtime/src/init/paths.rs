@@ -13,7 +13,9 @@ use super::{During, Failure};
 use crate::oci::Spec;
 
 /// Makes the read-only paths read-only and the masked ones show nothing. Those the kernel does not have are skipped.
-pub(super) fn restrict(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), Failure> {
+///
+/// The mask of files is the host's own node, never what lies at a path the image may have prepared (CVE-2025-31133).
+pub(super) fn restrict(root: BorrowedFd<'_>, spec: &Spec, null: &OwnedFd) -> Result<(), Failure> {
     for path in &spec.linux.readonly_paths {
         if let Some(target) = existing(root, path)? {
             let copy = clone(&target).during(format!("copy the mount of {path}"))?;
@@ -30,13 +32,12 @@ pub(super) fn restrict(root: BorrowedFd<'_>, spec: &Spec) -> Result<(), Failure>
             attach(&copy, &target).during(format!("mount {path} read-only"))?;
         }
     }
-    let null = inside::open_plain(root, "/dev/null").during("open /dev/null")?;
     for path in &spec.linux.masked_paths {
         if let Some(target) = existing(root, path)? {
             let stat = fstat(target.as_fd()).during(format!("look at {path}"))?;
             let mask = match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => emptiness(path)?,
-                _ => clone(&null).during("copy the mount of /dev/null")?,
+                _ => clone(null).during("copy the mount of /dev/null")?,
             };
             attach(&mask, &target).during(format!("mask {path}"))?;
         }

@@ -7,18 +7,26 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, ioctl_tiocsctty, set_parent_process_death_signal, setrlimit,
+};
 use sys::seccomp::Instruction;
 use sys::spawn::{Namespaces, Spawned, spawn};
 
-use super::user::Account;
 use super::{During, Failure, Stdio, rights};
 use crate::oci;
-use crate::rules;
+
+/// Whether a program ends with the process that ran it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// It does.
+    ToParent,
+    /// It is on its own.
+    Nobody,
+}
 
 /// A program ready to be run in the caller's namespaces.
 pub(crate) struct Program<'a> {
-    pub account: Account,
     process: &'a oci::Process,
     /// What is run, for messages.
     name: &'a str,
@@ -30,28 +38,30 @@ pub(crate) struct Program<'a> {
 
 impl<'a> Program<'a> {
     /// Works out what to run; nothing is run yet.
-    pub fn new(process: &'a oci::Process, account: Account) -> Result<Self, Failure> {
-        let env = rules::environment_with_defaults(&process.env, account.uid, &account.name, &account.home);
+    pub fn new(process: &'a oci::Process) -> Result<Self, Failure> {
         let name = process
             .args
             .first()
             .ok_or_else(|| Failure::refused("no start command found or specified"))?;
-        let candidates = strings(&candidates(name, &env))?;
         Ok(Self {
-            candidates,
+            candidates: strings(&candidates(name, &process.env))?,
             argv: strings(&process.args)?,
-            env: strings(&env)?,
-            account,
+            env: strings(&process.env)?,
             process,
             name,
         })
+    }
+
+    /// The files it may be, in the order they are tried.
+    pub fn candidates(&self) -> &[CString] {
+        &self.candidates
     }
 
     /// Runs it as a child of the caller; returns when its own code runs.
     ///
     /// # Errors
     /// The reason why it could not be run, for the app's developer.
-    pub fn spawn(&self, filter: &[Instruction], stdio: &Stdio) -> Result<Spawned, Failure> {
+    pub fn spawn(&self, filter: Option<&[Instruction]>, stdio: &Stdio) -> Result<Spawned, Failure> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
         let mut keep = stdio.fds().map(|fd| fd.as_raw_fd()).to_vec();
         keep.push(writer.as_raw_fd());
@@ -73,8 +83,8 @@ impl<'a> Program<'a> {
     }
 
     /// Becomes the program, or reports why not.
-    fn child(&self, filter: &[Instruction], stdio: &Stdio, report: &OwnedFd) -> i32 {
-        let failure = match self.become_program(filter, stdio) {
+    fn child(&self, filter: Option<&[Instruction]>, stdio: &Stdio, report: &OwnedFd) -> i32 {
+        let failure = match self.become_program(filter, stdio, Tie::ToParent) {
             Ok(never) => match never {},
             Err(failure) => failure,
         };
@@ -86,21 +96,29 @@ impl<'a> Program<'a> {
         127
     }
 
-    fn become_program(
+    /// Turns the caller into the program; nothing the caller still holds open may matter to it.
+    pub fn become_program(
         &self,
-        filter: &[Instruction],
+        filter: Option<&[Instruction]>,
         stdio: &Stdio,
+        tie: Tie,
     ) -> Result<std::convert::Infallible, Failure> {
         rustix::process::setsid().during("make a session")?;
         rustix::stdio::dup2_stdin(&stdio.stdin).during("set the standard input")?;
         rustix::stdio::dup2_stdout(&stdio.stdout).during("set the standard output")?;
         rustix::stdio::dup2_stderr(&stdio.stderr).during("set the standard error")?;
+        if self.process.terminal {
+            ioctl_tiocsctty(rustix::stdio::stdin()).during("make the terminal the controlling one")?;
+        }
         sys::exec::reset_signals();
         self.process.rlimits.iter().try_for_each(limit)?;
         self.enter_directory()?;
-        rights::become_account(&self.account, &self.process.capabilities, filter)?;
-        // Changing the user forgot this; a command run later must not outlive who runs it.
-        set_parent_process_death_signal(Some(Signal::KILL)).during("tie the program to its parent")?;
+        rustix::process::umask(Mode::from_raw_mode(self.process.user.umask.unwrap_or(0o022)));
+        rights::become_user(self.process, filter)?;
+        if tie == Tie::ToParent {
+            // Changing the user forgot this; a command run later must not outlive who runs it.
+            set_parent_process_death_signal(Some(Signal::KILL)).during("tie the program to its parent")?;
+        }
         Err(self.exec())
     }
 
@@ -111,7 +129,10 @@ impl<'a> Program<'a> {
         match rustix::process::chdir(cwd) {
             Err(Errno::NOENT) => {
                 make_directories(cwd).during(format!("make the working directory {cwd}"))?;
-                let (uid, gid) = (Uid::from_raw(self.account.uid), Gid::from_raw(self.account.gid));
+                let (uid, gid) = (
+                    Uid::from_raw(self.process.user.uid),
+                    Gid::from_raw(self.process.user.gid),
+                );
                 rustix::fs::chown(cwd, Some(uid), Some(gid)).during(format!("hand over {cwd}"))?;
                 rustix::process::chdir(cwd).during(&step)?;
             }
@@ -158,14 +179,19 @@ impl<'a> Program<'a> {
         match denied {
             Some(_) => Failure::refused(format!(
                 "cannot run {name}: permission denied; the file or its directory is not executable for user {}",
-                self.account.uid
+                self.process.user.uid
             )),
-            None if name.contains('/') => Failure::refused(format!(
-                "cannot run {name}: no such file in the image, or the interpreter it needs is not there"
-            )),
-            None => Failure::refused(format!(
-                "cannot run {name}: executable file not found in the container's PATH"
-            )),
+            None => Failure::refused(self.missing()),
+        }
+    }
+
+    /// That no candidate exists.
+    pub fn missing(&self) -> String {
+        let name = self.name;
+        if name.contains('/') {
+            format!("cannot run {name}: no such file in the image, or the interpreter it needs is not there")
+        } else {
+            format!("cannot run {name}: executable file not found in the container's PATH")
         }
     }
 }
@@ -218,18 +244,49 @@ fn make_directories(path: &str) -> Result<(), Errno> {
 
 /// Sets a limit as far as the shim's own hard limit allows: raising that needs rights a cell may lack.
 fn limit(wanted: &oci::Rlimit) -> Result<(), Failure> {
-    let resource = match wanted.kind.as_str() {
-        "RLIMIT_NOFILE" => Resource::Nofile,
-        "RLIMIT_CORE" => Resource::Core,
-        other => return Err(Failure::refused(format!("unknown resource limit {other}"))),
+    let resource = resource(&wanted.kind)
+        .ok_or_else(|| Failure::refused(format!("unknown resource limit {}", wanted.kind)))?;
+    let exact = Rlimit {
+        current: finite(wanted.soft),
+        maximum: finite(wanted.hard),
     };
+    match setrlimit(resource, exact) {
+        Err(Errno::PERM) => {}
+        set => return set.during(format!("set {}", wanted.kind)),
+    }
     let ceiling = getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    let cap = |value: u64| Some(value.min(ceiling)).filter(|value| *value != u64::MAX);
     let limit = Rlimit {
-        current: cap(wanted.soft),
-        maximum: cap(wanted.hard),
+        current: finite(wanted.soft.min(ceiling)),
+        maximum: finite(wanted.hard.min(ceiling)),
     };
     setrlimit(resource, limit).during(format!("set {}", wanted.kind))
+}
+
+fn finite(value: u64) -> Option<u64> {
+    Some(value).filter(|value| *value != u64::MAX)
+}
+
+/// A resource by its name in a bundle (getrlimit(2)).
+pub(crate) fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "RLIMIT_AS" => Resource::As,
+        "RLIMIT_CORE" => Resource::Core,
+        "RLIMIT_CPU" => Resource::Cpu,
+        "RLIMIT_DATA" => Resource::Data,
+        "RLIMIT_FSIZE" => Resource::Fsize,
+        "RLIMIT_LOCKS" => Resource::Locks,
+        "RLIMIT_MEMLOCK" => Resource::Memlock,
+        "RLIMIT_MSGQUEUE" => Resource::Msgqueue,
+        "RLIMIT_NICE" => Resource::Nice,
+        "RLIMIT_NOFILE" => Resource::Nofile,
+        "RLIMIT_NPROC" => Resource::Nproc,
+        "RLIMIT_RSS" => Resource::Rss,
+        "RLIMIT_RTPRIO" => Resource::Rtprio,
+        "RLIMIT_RTTIME" => Resource::Rttime,
+        "RLIMIT_SIGPENDING" => Resource::Sigpending,
+        "RLIMIT_STACK" => Resource::Stack,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

@@ -2,41 +2,57 @@
 
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capability_is_in_bounding_set, clear_ambient_capability_set,
-    remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid,
-    set_thread_res_uid,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 use sys::seccomp::Instruction;
 
-use super::user::Account;
 use super::{During, Failure};
-use crate::oci::Capabilities;
+use crate::oci::Process;
 
-/// Turns the caller into `account` with the bundle's capabilities, under `filter`.
+/// Turns the caller into the user of `process` with its capabilities, under `filter`.
 ///
 /// Order: the bounding set and the filter need rights that changing the user takes away.
-pub(super) fn become_account(
-    account: &Account,
-    capabilities: &Capabilities,
-    filter: &[Instruction],
-) -> Result<(), Failure> {
-    let groups: Vec<Gid> = account.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    limit_to(set(&capabilities.bounding)?)?;
+pub(super) fn become_user(process: &Process, filter: Option<&[Instruction]>) -> Result<(), Failure> {
+    let user = &process.user;
+    let groups: Vec<Gid> = user
+        .additional_gids
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
+    let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+    let wanted = &process.capabilities;
+    limit_to(set(&wanted.bounding)?)?;
     set_thread_groups(&groups).during("set the supplementary groups")?;
-    set_thread_res_gid(gid, gid, gid).during(format!("become group {}", account.gid))?;
-    sys::seccomp::install(filter).during("install the system call filter")?;
-    clear_ambient_capability_set().during("clear the ambient capabilities")?;
-    if account.uid == 0 {
-        return set_capabilities(None, sets(set(&capabilities.permitted)?)).during("limit the capabilities");
+    set_thread_res_gid(gid, gid, gid).during(format!("become group {}", user.gid))?;
+    if process.no_new_privileges {
+        set_no_new_privs(true).during("forbid new privileges")?;
     }
-    set_thread_res_uid(uid, uid, uid).during(format!("become user {}", account.uid))?;
-    set_capabilities(None, sets(CapabilitySet::empty())).during("drop the capabilities")
+    if let Some(filter) = filter {
+        sys::seccomp::install(filter).during("install the system call filter")?;
+    }
+    clear_ambient_capability_set().during("clear the ambient capabilities")?;
+    let sets = CapabilitySets {
+        effective: set(&wanted.effective)?,
+        permitted: set(&wanted.permitted)?,
+        inheritable: set(&wanted.inheritable)?,
+    };
+    let ambient = set(&wanted.ambient)?;
+    set_keep_capabilities(!sets.permitted.is_empty()).during("keep the capabilities")?;
+    set_thread_res_uid(uid, uid, uid).during(format!("become user {}", user.uid))?;
+    set_capabilities(None, sets).during("limit the capabilities")?;
+    ambient
+        .iter()
+        .try_for_each(|one| configure_capability_in_ambient_set(one, true))
+        .during("set the ambient capabilities")
 }
 
 /// Leaves the caller without any right, under `filter`.
-pub(super) fn give_up_all(filter: &[Instruction]) -> Result<(), Failure> {
+pub(super) fn give_up_all(filter: Option<&[Instruction]>) -> Result<(), Failure> {
     limit_to(CapabilitySet::empty())?;
-    sys::seccomp::install(filter).during("install the system call filter")?;
+    if let Some(filter) = filter {
+        sys::seccomp::install(filter).during("install the system call filter")?;
+    }
     set_capabilities(None, sets(CapabilitySet::empty())).during("drop the capabilities")
 }
 
@@ -64,7 +80,7 @@ fn sets(all: CapabilitySet) -> CapabilitySets {
 }
 
 /// Capabilities by their bundle names.
-fn set(names: &[String]) -> Result<CapabilitySet, Failure> {
+pub(crate) fn set(names: &[String]) -> Result<CapabilitySet, Failure> {
     names.iter().try_fold(CapabilitySet::empty(), |set, name| {
         let known = name.strip_prefix("CAP_").and_then(CapabilitySet::from_name);
         known

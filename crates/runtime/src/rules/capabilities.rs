@@ -23,12 +23,18 @@ const GRANTED: &[&str] = &[
     "CAP_AUDIT_WRITE",
 ];
 
-/// The sets of the program.
-pub fn capabilities() -> Capabilities {
+/// The sets of a program run as user `uid`.
+pub fn of(uid: u32) -> Capabilities {
+    with_bounding(owned(GRANTED), uid)
+}
+
+/// The sets of a program run as user `uid` where nothing may ever have more than `bounding`.
+pub fn with_bounding(bounding: Vec<String>, uid: u32) -> Capabilities {
+    let own = if uid == 0 { bounding.clone() } else { Vec::new() };
     Capabilities {
-        bounding: owned(GRANTED),
-        effective: owned(GRANTED),
-        permitted: owned(GRANTED),
+        effective: own.clone(),
+        permitted: own,
+        bounding,
         ..Capabilities::default()
     }
 }

@@ -24,6 +24,18 @@ pub fn with_defaults(env: &[String], uid: u32, user: &str, home: &str) -> Vec<St
     kept
 }
 
+/// Which of the defaults [`with_defaults`] would add to `env`.
+pub fn missing(env: &[String]) -> Vec<&'static str> {
+    let unset = |name: &&str| !env.iter().any(|entry| self::name(entry) == *name);
+    ["PATH", "USER", "HOME"].into_iter().filter(unset).collect()
+}
+
+/// `env` without the entries of these names.
+pub fn without(env: &[String], names: &str) -> Vec<String> {
+    let named = |entry: &&String| names.split(',').any(|one| one == name(entry));
+    env.iter().filter(|entry| !named(entry)).cloned().collect()
+}
+
 fn name(entry: &str) -> &str {
     entry.split_once('=').map_or(entry, |(name, _)| name)
 }

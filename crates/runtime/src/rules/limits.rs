@@ -5,30 +5,29 @@
 use crate::oci::{Cpu, Device, Memory, Pids, Resources};
 use crate::spec::ContainerSpec;
 
-/// The platform's own init, which is not the tenant's to pay for.
-const OWN_PIDS: u64 = 1;
-
 /// Where the container's cgroup is below the root of each hierarchy.
 pub fn path(spec: &ContainerSpec, cgroup_root: &str) -> String {
     format!("/{cgroup_root}/{}", spec.id)
 }
 
-/// What the cgroups allow.
-pub fn resources(spec: &ContainerSpec) -> Resources {
+/// What the cgroups allow; `own_pids` processes inside are the platform's, not the tenant's to pay for.
+pub fn resources(spec: &ContainerSpec, own_pids: u64) -> Resources {
     let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let memory = signed(spec.limits.memory_bytes);
     Resources {
         // Memory plus swap may be as much as memory alone: no swap.
         memory: Memory {
-            limit: memory,
-            swap: memory,
+            limit: Some(memory),
+            swap: Some(memory),
+            reservation: None,
         },
         cpu: Cpu {
-            shares: spec.limits.cpu_shares.clamp(2, 262_144),
+            shares: Some(spec.limits.cpu_shares.clamp(2, 262_144)),
+            ..Cpu::default()
         },
-        pids: Pids {
-            limit: signed(spec.limits.pids.saturating_add(OWN_PIDS)),
-        },
+        pids: Some(Pids {
+            limit: signed(spec.limits.pids.saturating_add(own_pids)),
+        }),
         devices: devices(),
     }
 }

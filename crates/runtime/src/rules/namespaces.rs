@@ -8,6 +8,7 @@ pub fn namespaces() -> Vec<Namespace> {
         .into_iter()
         .map(|kind| Namespace {
             kind: kind.to_owned(),
+            path: None,
         })
         .collect()
 }

@@ -1,22 +1,22 @@
 //! The program: arguments, directory, limits of its own.
 
-use super::{capabilities, user};
+use super::{capabilities, env};
+use crate::account::Account;
 use crate::oci::{Process, Rlimit};
 use crate::spec::ContainerSpec;
 
-/// The program as the bundle describes it.
-pub fn process(spec: &ContainerSpec) -> Process {
+/// The program as the bundle describes it, run as `account`.
+pub fn process(spec: &ContainerSpec, account: &Account) -> Process {
     Process {
-        terminal: false,
-        user: user::user(spec),
+        user: account.ids(),
         args: spec.argv.clone(),
-        env: spec.env.clone(),
+        env: env::with_defaults(&spec.env, account.uid, &account.name, &account.home),
         cwd: if spec.cwd.is_empty() {
             "/".to_owned()
         } else {
             spec.cwd.clone()
         },
-        capabilities: capabilities::capabilities(),
+        capabilities: capabilities::of(account.uid),
         rlimits: vec![
             Rlimit {
                 kind: "RLIMIT_NOFILE".to_owned(),
@@ -31,5 +31,6 @@ pub fn process(spec: &ContainerSpec) -> Process {
             },
         ],
         no_new_privileges: false,
+        ..Process::default()
     }
 }

@@ -11,6 +11,7 @@ use super::{Action, Condition, Fate, KILL, Range, Rules, Test};
 const LOAD_WORD_ABSOLUTE: u16 = 0x20;
 const JUMP: u16 = 0x05;
 const JUMP_EQUAL: u16 = 0x15;
+const JUMP_GREATER: u16 = 0x25;
 const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 const AND: u16 = 0x54;
 const RETURN: u16 = 0x06;
@@ -98,6 +99,36 @@ fn test(condition: Condition, rest: usize) -> Vec<Instruction> {
             statement(LOAD_WORD_ABSOLUTE, high),
             branch(JUMP_EQUAL, upper(value), skip, 0),
         ],
+        Test::Greater(value) | Test::GreaterOrEqual(value) => {
+            let strict = matches!(condition.test, Test::Greater(_));
+            let last = if strict {
+                JUMP_GREATER
+            } else {
+                JUMP_GREATER_OR_EQUAL
+            };
+            vec![
+                statement(LOAD_WORD_ABSOLUTE, high),
+                branch(JUMP_GREATER, upper(value), 3, 0),
+                branch(JUMP_EQUAL, upper(value), 0, skip.saturating_add(2)),
+                statement(LOAD_WORD_ABSOLUTE, low),
+                branch(last, lower(value), 0, skip),
+            ]
+        }
+        Test::Less(value) | Test::LessOrEqual(value) => {
+            let strict = matches!(condition.test, Test::Less(_));
+            let last = if strict {
+                JUMP_GREATER_OR_EQUAL
+            } else {
+                JUMP_GREATER
+            };
+            vec![
+                statement(LOAD_WORD_ABSOLUTE, high),
+                branch(JUMP_GREATER, upper(value), skip.saturating_add(3), 0),
+                branch(JUMP_EQUAL, upper(value), 0, 2),
+                statement(LOAD_WORD_ABSOLUTE, low),
+                branch(last, lower(value), skip, 0),
+            ]
+        }
         Test::Masked { mask, value } => vec![
             statement(LOAD_WORD_ABSOLUTE, low),
             statement(AND, lower(mask)),

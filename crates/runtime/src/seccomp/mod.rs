@@ -47,6 +47,10 @@ pub struct Unusable(String);
 enum Action {
     Allow,
     Errno(u32),
+    KillThread,
+    KillProcess,
+    Trap,
+    Log,
 }
 
 impl Action {
@@ -54,6 +58,10 @@ impl Action {
         match self {
             Self::Allow => 0x7FFF_0000,
             Self::Errno(errno) => 0x0005_0000 | (errno & 0xFFFF),
+            Self::KillThread => 0,
+            Self::KillProcess => KILL,
+            Self::Trap => 0x0003_0000,
+            Self::Log => 0x7FFC_0000,
         }
     }
 
@@ -61,8 +69,17 @@ impl Action {
         match name {
             "SCMP_ACT_ALLOW" => Ok(Self::Allow),
             "SCMP_ACT_ERRNO" => Ok(Self::Errno(errno.unwrap_or(1))),
+            "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => Ok(Self::KillThread),
+            "SCMP_ACT_KILL_PROCESS" => Ok(Self::KillProcess),
+            "SCMP_ACT_TRAP" => Ok(Self::Trap),
+            "SCMP_ACT_LOG" => Ok(Self::Log),
             other => Err(Unusable(format!("action {other}"))),
         }
+    }
+
+    /// Whether the call is made.
+    fn lets_pass(self) -> bool {
+        matches!(self, Self::Allow | Self::Log)
     }
 }
 
@@ -80,6 +97,10 @@ struct Condition {
 enum Test {
     Equal(u64),
     NotEqual(u64),
+    Less(u64),
+    LessOrEqual(u64),
+    Greater(u64),
+    GreaterOrEqual(u64),
     Masked { mask: u64, value: u64 },
 }
 
@@ -95,16 +116,45 @@ fn number(name: &str) -> Option<u32> {
         .map(|entry| entry.1)
 }
 
-/// Compiles `section`. Names this architecture does not have are skipped: one list serves all architectures.
+/// The filter of a bundle, if it asks for one.
 ///
 /// # Errors
-/// An action, operator or argument index that is not supported.
+/// As [`compile`].
+pub fn of(spec: &crate::oci::Spec) -> Result<Option<Vec<Instruction>>, Unusable> {
+    spec.linux.seccomp.as_ref().map(compile).transpose()
+}
+
+/// Compiles `section`. Names this architecture does not have are skipped, so one list serves all architectures, unless
+/// skipping one would allow what the section means to refuse.
+///
+/// All comparisons of a rule must hold; a rule without any outweighs the others of its call, as in libseccomp. Calls
+/// of other architectures kill the process even when the section names these: their tables are not compiled.
+///
+/// # Errors
+/// An architecture, flag, action, operator or argument index that is not supported.
 pub fn compile(section: &Seccomp) -> Result<Vec<Instruction>, Unusable> {
+    if !section.architectures.is_empty() && !section.architectures.iter().any(|name| name == ARCHITECTURE) {
+        return Err(Unusable(format!("architectures without {ARCHITECTURE}")));
+    }
+    // The filter is installed by the only thread there is, which makes this flag true without a word.
+    if let Some(flag) = section
+        .flags
+        .iter()
+        .find(|flag| *flag != "SECCOMP_FILTER_FLAG_TSYNC")
+    {
+        return Err(Unusable(format!("flag {flag}")));
+    }
     let default = Action::parse(&section.default_action, section.default_errno_ret)?;
     let mut calls: BTreeMap<u32, Rules> = BTreeMap::new();
     for rule in &section.syscalls {
         let action = Action::parse(&rule.action, rule.errno_ret)?;
         let conditions = conditions(rule)?;
+        if let Some(name) = rule.names.iter().find(|name| number(name).is_none())
+            && default.lets_pass()
+            && !action.lets_pass()
+        {
+            return Err(Unusable(format!("call {name}, to be refused, is not known here")));
+        }
         for number in rule.names.iter().filter_map(|name| number(name)) {
             calls
                 .entry(number)
@@ -131,6 +181,10 @@ fn condition(arg: &SeccompArg) -> Result<Condition, Unusable> {
     let test = match arg.op.as_str() {
         "SCMP_CMP_EQ" => Test::Equal(arg.value),
         "SCMP_CMP_NE" => Test::NotEqual(arg.value),
+        "SCMP_CMP_LT" => Test::Less(arg.value),
+        "SCMP_CMP_LE" => Test::LessOrEqual(arg.value),
+        "SCMP_CMP_GT" => Test::Greater(arg.value),
+        "SCMP_CMP_GE" => Test::GreaterOrEqual(arg.value),
         "SCMP_CMP_MASKED_EQ" => Test::Masked {
             mask: arg.value,
             value: arg.value_two,
@@ -173,7 +227,13 @@ fn ranges(calls: &BTreeMap<u32, Rules>, default: Action, known: u32) -> Vec<Rang
         };
         push(number, fate);
     }
-    push(known + 1, Fate::Plain(Action::Errno(ENOSYS)));
+    // A section that allows what it does not name allows these, too.
+    let unknown = if default.lets_pass() {
+        default
+    } else {
+        Action::Errno(ENOSYS)
+    };
+    push(known + 1, Fate::Plain(unknown));
     ranges
 }
 

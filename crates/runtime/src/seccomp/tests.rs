@@ -16,6 +16,7 @@ fn run(program: &[Instruction], arch: u32, number: u32, args: [u64; 6]) -> u32 {
             0x54 => accumulator &= i.k,
             0x05 => at += i.k as usize,
             0x15 => at += usize::from(if accumulator == i.k { i.jt } else { i.jf }),
+            0x25 => at += usize::from(if accumulator > i.k { i.jt } else { i.jf }),
             0x35 => at += usize::from(if accumulator >= i.k { i.jt } else { i.jf }),
             0x06 => return i.k,
             other => panic!("unknown instruction {other:#x}"),
@@ -109,8 +110,12 @@ fn socket_families_and_personalities_are_judged_by_value() {
         (2, ALLOW),
         (10, ALLOW),
         (16, ALLOW),
+        (15, EPERM),
         (38, EPERM),
         (40, EPERM),
+        // The kernel looks at the lower half only.
+        (0x1_0000_0026, EPERM),
+        (0x1_0000_0002, ALLOW),
     ] {
         assert_eq!(
             verdict("socket", [family, 1, 0, 0, 0, 0]),
@@ -125,6 +130,77 @@ fn socket_families_and_personalities_are_judged_by_value() {
             "{persona:#x}"
         );
     }
+}
+
+#[test]
+fn comparisons_are_of_all_64_bits() {
+    let big = 0x1_0000_0005_u64;
+    for (op, holds) in [
+        ("SCMP_CMP_LT", [true, false, false]),
+        ("SCMP_CMP_LE", [true, true, false]),
+        ("SCMP_CMP_EQ", [false, true, false]),
+        ("SCMP_CMP_NE", [true, false, true]),
+        ("SCMP_CMP_GE", [false, true, true]),
+        ("SCMP_CMP_GT", [false, false, true]),
+    ] {
+        let section = Seccomp {
+            default_action: "SCMP_ACT_ERRNO".to_owned(),
+            syscalls: vec![SeccompRule {
+                names: vec!["read".to_owned()],
+                action: "SCMP_ACT_ALLOW".to_owned(),
+                errno_ret: None,
+                args: vec![SeccompArg {
+                    index: 2,
+                    value: big,
+                    value_two: 0,
+                    op: op.to_owned(),
+                }],
+            }],
+            ..Seccomp::default()
+        };
+        let program = compile(&section).expect("compiles");
+        let read = number("read").expect("known");
+        for (values, holds) in [
+            [big - 1, 6, 0xFFFF_FFFF],
+            [big; 3],
+            [big + 1, 0x2_0000_0000, u64::MAX],
+        ]
+        .into_iter()
+        .zip(holds)
+        {
+            for value in values {
+                let verdict = run(&program, AUDIT_ARCH, read, [0, 0, value, 0, 0, 0]);
+                assert_eq!(verdict == ALLOW, holds, "{value:#x} {op}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let deny = |name: &str, action: &str| SeccompRule {
+        names: vec![name.to_owned()],
+        action: action.to_owned(),
+        ..SeccompRule::default()
+    };
+    let section = |rule| Seccomp {
+        default_action: "SCMP_ACT_ALLOW".to_owned(),
+        syscalls: vec![rule],
+        ..Seccomp::default()
+    };
+    let refused = |section: &Seccomp| compile(section).expect_err("refused").to_string();
+    assert!(refused(&section(deny("read", "SCMP_ACT_NOTIFY"))).contains("SCMP_ACT_NOTIFY"));
+    assert!(refused(&section(deny("nonsense", "SCMP_ACT_ERRNO"))).contains("nonsense"));
+    let flagged = Seccomp {
+        flags: vec!["SECCOMP_FILTER_FLAG_LOG".to_owned()],
+        ..section(deny("read", "SCMP_ACT_KILL"))
+    };
+    assert!(refused(&flagged).contains("SECCOMP_FILTER_FLAG_LOG"));
+    let foreign = Seccomp {
+        architectures: vec!["SCMP_ARCH_S390X".to_owned()],
+        ..section(deny("read", "SCMP_ACT_KILL"))
+    };
+    assert!(refused(&foreign).contains(ARCHITECTURE));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use sys::spawn::Spawned;
 
 use super::clients::Clients;
 use super::output::Output;
-use super::setup::Made;
+use super::setup::{Made, Maker};
 use crate::cgroup::Group;
 use crate::init::channel::{self, FromInit, ToInit};
 use crate::init::{During, Failure};
@@ -43,7 +43,7 @@ enum Phase {
 /// A shim whose container is made.
 pub(super) struct Shim {
     pub(super) init: Spawned,
-    pub(super) control: OwnedFd,
+    pub(super) maker: Maker,
     pub(super) output: Output,
     pub(super) clients: Clients,
     pub(super) clock: base::SystemClock,
@@ -65,7 +65,7 @@ impl Shim {
     pub fn new(made: Made, listener: UnixListener) -> Self {
         Self {
             init: made.init,
-            control: made.control,
+            maker: made.maker,
             output: Output::new(made.outputs, LogWriter::new(Path::new("."))),
             clients: Clients::new(listener),
             clock: base::SystemClock,
@@ -105,9 +105,9 @@ impl Shim {
         ];
         // Once pid 1 has said its last word its end is closed, and poll(2) tells a hang-up whatever is asked for: it
         // would be "ready" for ever. Its place is kept by what is looked at anyway.
-        let control = match self.cause {
-            None => self.control.as_fd(),
-            Some(_) => self.init.pidfd.as_fd(),
+        let control = match (&self.maker, &self.cause) {
+            (Maker::Own(control), None) => control.as_fd(),
+            _ => self.init.pidfd.as_fd(),
         };
         fds.push(PollFd::from_borrowed_fd(control, PollFlags::IN));
         let outputs = fds.len();
@@ -134,7 +134,7 @@ impl Shim {
         Ok(Ready {
             listener: at(0, 1),
             init: at(1, 2),
-            control: self.cause.is_none() && at(2, 3),
+            control: self.cause.is_none() && matches!(self.maker, Maker::Own(_)) && at(2, 3),
             output: at(outputs, clients),
             clients: at(clients, fds.len()),
         })
@@ -142,8 +142,10 @@ impl Shim {
 
     /// Takes one report of pid 1.
     pub(super) fn hear(&mut self) -> Result<(), Failure> {
-        let report =
-            channel::receive_report(self.control.as_fd()).during("hear from the container's init")?;
+        let Maker::Own(control) = &self.maker else {
+            return Ok(());
+        };
+        let report = channel::receive_report(control.as_fd()).during("hear from the container's init")?;
         match report {
             Some((FromInit::Started, Some(app))) => {
                 let started_at = base::unix_nanos(self.clock.now());
@@ -200,8 +202,9 @@ impl Shim {
             },
             Ok(Request::Signal { number }) => self.signal(number).err(),
             Ok(Request::Kill) => {
-                let sent = sys::exec::send_signal(self.init.pidfd.as_fd(), Signal::KILL.number());
-                sent.err()
+                let killed = self.kill();
+                killed
+                    .err()
                     .map(|error| format!("cannot kill the container: {error}"))
             }
         };
@@ -211,22 +214,50 @@ impl Shim {
 
     /// Returns whether the client can be answered at once.
     fn start(&mut self, client: u64) -> Result<bool, String> {
-        match &mut self.phase {
-            Phase::Running { .. } => return Ok(true),
-            Phase::Starting(waiting) => waiting.push(client),
-            Phase::Created => {
-                channel::order(self.control.as_fd(), &ToInit::Start)
+        match (&mut self.phase, &self.maker) {
+            (Phase::Running { .. }, _) => return Ok(true),
+            (Phase::Starting(waiting), _) => waiting.push(client),
+            (Phase::Created, Maker::Own(control)) => {
+                channel::order(control.as_fd(), &ToInit::Start)
                     .map_err(|error| format!("cannot reach the container's init: {error}"))?;
                 self.phase = Phase::Starting(vec![client]);
             }
+            (Phase::Created, Maker::Other(container)) => {
+                let app = self.init.pidfd.try_clone().map_err(|error| error.to_string())?;
+                if let Err(failure) = container.start() {
+                    self.phase = Phase::Starting(vec![client]);
+                    self.fail(base::chain(&failure));
+                    drop(self.kill());
+                    return Ok(false);
+                }
+                let started_at = base::unix_nanos(self.clock.now());
+                self.phase = Phase::Running { app, started_at };
+                return Ok(true);
+            }
         }
         Ok(false)
+    }
+
+    /// Another runtime is asked first: what it made may be more than processes.
+    fn kill(&self) -> std::io::Result<()> {
+        let number = Signal::KILL.number();
+        if let Maker::Other(container) = &self.maker
+            && container.signal(number).is_ok()
+        {
+            return Ok(());
+        }
+        sys::exec::send_signal(self.init.pidfd.as_fd(), number)
     }
 
     fn signal(&self, number: i32) -> Result<(), String> {
         let Phase::Running { app, .. } = &self.phase else {
             return Err("its program is not running".to_owned());
         };
+        if let Maker::Other(container) = &self.maker {
+            return container
+                .signal(number)
+                .map_err(|failure| format!("cannot signal its program: {}", base::chain(&failure)));
+        }
         sys::exec::send_signal(app.as_fd(), number)
             .map_err(|error| format!("cannot signal its program: {error}"))
     }

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Mode;
 
 use crate::cgroup::Cgroups;
+use crate::exec::RUNNER;
+use crate::external;
 use crate::init::{During, Failure, command};
 use crate::oci::Spec;
 use crate::protocol::Announcement;
@@ -33,24 +35,23 @@ mod setup;
 pub(crate) const SHIMS: &str = "_shims";
 
 /// Entry point of a shim: the binary calls it first thing, before any thread exists. `args` are what follows the
-/// shim command: the instance directory; then, to run one more program in the container, the file that says which.
+/// shim command: the instance directory; then, to run one more program in the container, the word for that, with the
+/// socket to the daemon as standard input.
 ///
 /// The process announces on its standard output that the container is made, or why not, and ends with it.
 pub fn shim_main(args: impl IntoIterator<Item = OsString>) -> ! {
     let args: Vec<PathBuf> = args.into_iter().map(PathBuf::from).collect();
     let status = match args.as_slice() {
         [dir] => hold(dir),
-        [dir, file] => {
-            let ended = detach(dir)
-                .and_then(|()| read_bundle())
-                .and_then(|spec| command::run(spec, file));
+        [dir, word] if word.as_os_str() == RUNNER => {
+            let ended = detach(dir).and_then(|()| read_bundle()).and_then(command::run);
             ended.unwrap_or_else(|failure| {
                 complain(&base::chain(&failure));
                 command::NOT_RUN
             })
         }
         _ => {
-            complain("usage: shim INSTANCE-DIRECTORY [COMMAND-FILE]");
+            complain("usage: shim INSTANCE-DIRECTORY [exec]");
             2
         }
     };
@@ -67,6 +68,7 @@ fn hold(dir: &Path) -> i32 {
             announce(&Announcement {
                 pid: None,
                 error: Some(reason),
+                start_failed: matches!(failure, Failure::NotRun(_)),
             });
             1
         }
@@ -87,8 +89,13 @@ fn run(dir: &Path) -> Result<(), Failure> {
     listener
         .set_nonblocking(true)
         .during("listen on the shim's socket")?;
+    let all = cgroups;
+    let cgroups = match external::named(&spec) {
+        Some(_) => all.clone().for_others(),
+        None => all.clone(),
+    };
     let group = cgroups.group(path);
-    let made = match setup::make(&spec, &cgroups) {
+    let made = match setup::make(&spec, &all) {
         Ok(made) => made,
         Err(failure) => {
             if let Err(error) = group.remove() {
@@ -100,6 +107,7 @@ fn run(dir: &Path) -> Result<(), Failure> {
     announce(&Announcement {
         pid: Some(made.init.pid.as_raw_nonzero().get()),
         error: None,
+        start_failed: false,
     });
     // What it takes to make a container is not needed to hold it, for as long as it may run.
     drop(spec);

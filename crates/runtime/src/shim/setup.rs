@@ -11,6 +11,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::spawn::{Namespaces, Spawned, spawn};
 
 use crate::cgroup::Cgroups;
+use crate::external::{self, Container};
 use crate::init::channel::{self, FromInit, ToInit};
 use crate::init::trees::Trees;
 use crate::init::{During, Failure, Init, Stdio};
@@ -27,14 +28,30 @@ const READY_WITHIN: Timespec = Timespec {
 /// A container whose program can be started.
 pub(super) struct Made {
     pub init: Spawned,
-    pub control: OwnedFd,
+    pub maker: Maker,
     pub outputs: [(Stream, OwnedFd); 2],
+}
+
+/// Who made the container and is to be asked for changes.
+pub(super) enum Maker {
+    /// Pid 1 is ours and listens here.
+    Own(OwnedFd),
+    /// Another runtime.
+    Other(Container),
 }
 
 /// Makes cgroups, namespaces, and pid 1; on failure kills what was cloned and leaves the cgroups to the caller.
 pub(super) fn make(spec: &Spec, cgroups: &Cgroups) -> Result<Made, Failure> {
-    let filter =
-        crate::seccomp::compile(&spec.linux.seccomp).map_err(|e| Failure::refused(base::chain(&e)))?;
+    let filter = crate::seccomp::of(spec).map_err(|e| Failure::refused(base::chain(&e)))?;
+    if let Some(program) = external::named(spec) {
+        let (stdio, outputs) = pipes(spec)?;
+        let (container, init) = Container::create(spec, program, stdio, cgroups)?;
+        return Ok(Made {
+            init,
+            maker: Maker::Other(container),
+            outputs,
+        });
+    }
     let group = cgroups.group(&spec.linux.cgroups_path);
     group.create(&spec.linux.resources).map_err(super::refused)?;
     let trees = Trees::open(spec)?;
@@ -42,7 +59,7 @@ pub(super) fn make(spec: &Spec, cgroups: &Cgroups) -> Result<Made, Failure> {
     let (control, theirs) = channel::pair().during("make a pair of sockets")?;
     let init = Init {
         spec,
-        filter: &filter,
+        filter: filter.as_deref(),
         hierarchies: cgroups.hierarchies(),
         control: theirs,
         trees,
@@ -50,22 +67,21 @@ pub(super) fn make(spec: &Spec, cgroups: &Cgroups) -> Result<Made, Failure> {
     };
     let keep = init.keep();
     let init = spawn(Namespaces::Container, &keep, move || init.run()).during("clone into new namespaces")?;
-    let made = Made {
-        init,
-        control,
-        outputs,
-    };
-    match bring_up(&made, spec, cgroups) {
-        Ok(()) => Ok(made),
+    match bring_up(&init, &control, spec, cgroups) {
+        Ok(()) => Ok(Made {
+            init,
+            maker: Maker::Own(control),
+            outputs,
+        }),
         Err(failure) => {
-            destroy(&made);
+            destroy(&init);
             Err(failure)
         }
     }
 }
 
-fn bring_up(made: &Made, spec: &Spec, cgroups: &Cgroups) -> Result<(), Failure> {
-    let pid = made.init.pid.as_raw_nonzero().get();
+fn bring_up(init: &Spawned, control: &OwnedFd, spec: &Spec, cgroups: &Cgroups) -> Result<(), Failure> {
+    let pid = init.pid.as_raw_nonzero().get();
     write_map(pid, "uid_map", &spec.linux.uid_mappings)?;
     write_map(pid, "gid_map", &spec.linux.gid_mappings)?;
     // A daemon protected from the kernel's memory killer must not pass that on; lowering ours again may be refused.
@@ -74,13 +90,13 @@ fn bring_up(made: &Made, spec: &Spec, cgroups: &Cgroups) -> Result<(), Failure> 
         .group(&spec.linux.cgroups_path)
         .enter(pid)
         .map_err(super::refused)?;
-    channel::order(made.control.as_fd(), &ToInit::Mapped).during("speak to the container's init")?;
-    await_ready(made)
+    channel::order(control.as_fd(), &ToInit::Mapped).during("speak to the container's init")?;
+    await_ready(control)
 }
 
-fn await_ready(made: &Made) -> Result<(), Failure> {
+fn await_ready(control: &OwnedFd) -> Result<(), Failure> {
     loop {
-        let mut fds = [PollFd::new(&made.control, PollFlags::IN)];
+        let mut fds = [PollFd::new(control, PollFlags::IN)];
         match poll(&mut fds, Some(&READY_WITHIN)) {
             Err(Errno::INTR) => continue,
             Ok(0) => {
@@ -90,7 +106,7 @@ fn await_ready(made: &Made) -> Result<(), Failure> {
             }
             polled => polled.during("wait for the container's init")?,
         };
-        return match channel::receive_report(made.control.as_fd()).during("hear from the container's init")? {
+        return match channel::receive_report(control.as_fd()).during("hear from the container's init")? {
             Some((FromInit::Ready, _)) => Ok(()),
             Some((FromInit::Failed(reason), _)) => Err(Failure::refused(reason)),
             _ => Err(Failure::refused("the container's init ended before it was ready")),
@@ -123,7 +139,7 @@ fn pipes(spec: &Spec) -> Result<(Stdio, [(Stream, OwnedFd); 2]), Failure> {
     ))
 }
 
-fn write_map(pid: i32, file: &str, maps: &[IdMapping]) -> Result<(), Failure> {
+pub(crate) fn write_map(pid: i32, file: &str, maps: &[IdMapping]) -> Result<(), Failure> {
     let lines: Vec<String> = maps
         .iter()
         .map(|map| format!("{} {} {}", map.container_id, map.host_id, map.size))
@@ -132,10 +148,7 @@ fn write_map(pid: i32, file: &str, maps: &[IdMapping]) -> Result<(), Failure> {
 }
 
 /// Kills pid 1, and with it everything in its pid namespace, and reaps it.
-fn destroy(made: &Made) {
-    drop(sys::exec::send_signal(
-        made.init.pidfd.as_fd(),
-        Signal::KILL.number(),
-    ));
-    while let Err(Errno::INTR) = waitid(WaitId::PidFd(made.init.pidfd.as_fd()), WaitIdOptions::EXITED) {}
+fn destroy(init: &Spawned) {
+    drop(sys::exec::send_signal(init.pidfd.as_fd(), Signal::KILL.number()));
+    while let Err(Errno::INTR) = waitid(WaitId::PidFd(init.pidfd.as_fd()), WaitIdOptions::EXITED) {}
 }

@@ -7,4 +7,5 @@ mod lifecycle;
 mod limits;
 mod output;
 mod refusals;
+mod suite;
 mod world;

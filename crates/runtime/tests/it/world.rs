@@ -10,8 +10,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use model::Limits;
-use runtime::{ContainerSpec, Exit, IdRange, LogEvent, Runtime, Settings, Signal};
+use runtime::{
+    ContainerSpec, ExecHandle, ExecSpec, Exit, IdRange, LogEvent, OciRuntime, Runtime, Settings, Signal,
+    WindowSize,
+};
 use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 pub const BUSYBOX: &str = "/bin/busybox";
 const IDS: u32 = 65_536;
@@ -23,6 +27,7 @@ pub struct World {
     pub rootfs: PathBuf,
     pub range: IdRange,
     pub dir: TempDir,
+    pub oci: OciRuntime,
 }
 
 /// Every container ever made by a test ends with it, also when the test fails.
@@ -46,6 +51,23 @@ impl Drop for World {
 
 impl World {
     pub fn new() -> Self {
+        Self::with(OciRuntime::BuiltIn)
+    }
+
+    /// A world whose containers another runtime makes; `None`, with a loud word, when it is not installed.
+    pub fn of(program: &str) -> Option<Self> {
+        let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"];
+        let found = places
+            .map(|dir| Path::new(dir).join(program))
+            .into_iter()
+            .find(|path| path.exists());
+        if found.is_none() {
+            eprintln!("NOT TESTED: {program} is not installed; run .ci/install-test-tools");
+        }
+        found.map(|path| Self::with(OciRuntime::External(path)))
+    }
+
+    pub fn with(oci: OciRuntime) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let pid = std::process::id();
@@ -58,8 +80,9 @@ impl World {
         let rootfs = dir.path().join("rootfs");
         make_rootfs(&rootfs);
         give(&rootfs, range.first_host_id);
-        let runtime = open(dir.path(), &tag);
+        let runtime = open(dir.path(), &tag).using(oci.clone()).expect("usable");
         Self {
+            oci,
             runtime,
             tag,
             rootfs,
@@ -68,9 +91,19 @@ impl World {
         }
     }
 
+    pub fn is_built_in(&self) -> bool {
+        self.oci == OciRuntime::BuiltIn
+    }
+
+    pub fn is_made_by(&self, program: &str) -> bool {
+        matches!(&self.oci, OciRuntime::External(path) if path.ends_with(program))
+    }
+
     /// Another daemon over the same containers.
     pub fn reopened(&self) -> Runtime {
         open(self.dir.path(), &self.tag)
+            .using(self.oci.clone())
+            .expect("usable")
     }
 
     pub fn instance_dir(&self, id: &str) -> PathBuf {
@@ -119,6 +152,32 @@ impl World {
         let (exit, lines) = self.run(&self.script("sh", script)).await;
         assert_eq!(exit.code(), 0, "{lines:?}");
         lines
+    }
+
+    /// Starts one more program.
+    pub async fn begin(&self, id: &str, argv: &[&str], user: &str) -> Result<ExecHandle, runtime::Error> {
+        soon(self.runtime.exec(id, exec_spec(argv, user))).await
+    }
+
+    /// Runs one more program to its end.
+    pub async fn exec(&self, id: &str, argv: &[&str], user: &str) -> Ran {
+        let mut handle = self.begin(id, argv, user).await.expect("started");
+        let mut stdin = handle.stdin.take().expect("a pipe");
+        // A program need not read its input.
+        drop(stdin.write_all(b"typed\n").await);
+        drop(stdin);
+        let code = soon(handle.wait()).await.expect("ended");
+        let out = read_all(&mut handle.output).await;
+        let err = read_all(handle.errors.as_mut().expect("a pipe")).await;
+        Ran { code, out, err }
+    }
+
+    /// Waits until a container runs and has said "up".
+    pub async fn up(&self, spec: &ContainerSpec) -> i32 {
+        let pid = self.runtime.create(spec).await.expect("created");
+        self.runtime.start(&spec.id).await.expect("started");
+        self.until_output(&spec.id, "up").await;
+        pid
     }
 
     /// All output of a container that has ended.
@@ -190,6 +249,35 @@ impl World {
             .map(|path| path.display().to_string())
             .collect()
     }
+}
+
+/// What a program run by [`World::exec`] came to.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+pub fn exec_spec(argv: &[&str], user: &str) -> ExecSpec {
+    ExecSpec {
+        argv: argv.iter().map(|&text| text.to_owned()).collect(),
+        env: vec!["EXTRA=1".to_owned()],
+        cwd: String::new(),
+        user: user.to_owned(),
+        terminal: None,
+    }
+}
+
+pub const SMALL: WindowSize = WindowSize {
+    rows: 24,
+    columns: 80,
+};
+
+pub async fn read_all(from: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut text = String::new();
+    soon(from.read_to_string(&mut text)).await.expect("readable");
+    text
 }
 
 fn open(dir: &Path, tag: &str) -> Runtime {

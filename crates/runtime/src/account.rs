@@ -1,19 +1,18 @@
 //! Whom the program runs as: looked up in the image's own files.
 //!
-//! Runs inside, as the container's root: a hostile passwd file can harm only its own container. Rules and words:
-//! cloudfoundry/guardian:rundmc/users/lookup_linux.go; a given group means no supplementary ones.
+//! A hostile passwd file can harm only its own container: it is found with the image's symlinks kept inside, must be a
+//! regular file, and no more than a bound is read. Rules and words: cloudfoundry/guardian:rundmc/users/lookup_linux.go;
+//! a given group means no supplementary ones.
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, OFlags, fstat};
+use rustix::fs::{FileType, Mode, OFlags, fstat};
 use rustix::io::Errno;
 
-use super::inside;
-use super::{During, Failure};
-use crate::oci::Spec;
-use crate::rules;
+use crate::init::{During, Failure, inside};
+use crate::oci::{IdMapping, User as Ids};
 
 /// More of a passwd or group file is not read.
 const LONGEST_FILE: u64 = 4 << 20;
@@ -30,50 +29,73 @@ pub(crate) struct Account {
     pub name: String,
 }
 
-/// Looks up the bundle's user; the caller's root is the container's.
-pub(super) fn resolve(spec: &Spec) -> Result<Account, Failure> {
-    let wanted = spec.annotations.get(rules::USER).map_or("", String::as_str);
-    resolve_text(spec, wanted)
+impl Account {
+    /// As a bundle has it.
+    pub fn ids(&self) -> Ids {
+        Ids {
+            uid: self.uid,
+            gid: self.gid,
+            additional_gids: self.groups.clone(),
+            umask: None,
+        }
+    }
 }
 
-/// As [`resolve`], for another user.
-pub(super) fn resolve_text(spec: &Spec, wanted: &str) -> Result<Account, Failure> {
-    let account = find(wanted, &read("/etc/passwd")?, &read("/etc/group")?)?;
-    let size = spec
-        .linux
-        .uid_mappings
-        .iter()
-        .map(|map| map.size)
-        .max()
-        .unwrap_or(0);
-    match [account.uid, account.gid].into_iter().find(|id| *id >= size) {
-        Some(id) => Err(Failure::refused(format!(
+/// Looks `wanted` up in the image whose root is `root`; its ids must be among those of `maps`.
+///
+/// # Errors
+/// With a word for the app's developer.
+pub(crate) fn resolve(root: BorrowedFd<'_>, wanted: &str, maps: &[IdMapping]) -> Result<Account, Failure> {
+    let account = find(wanted, &read(root, "/etc/passwd")?, &read(root, "/etc/group")?)?;
+    let inside = |id: u32| {
+        maps.iter()
+            .any(|map| id >= map.container_id && id - map.container_id < map.size)
+    };
+    let size: u64 = maps.iter().map(|map| u64::from(map.size)).sum();
+    match [account.uid, account.gid].into_iter().find(|id| !inside(*id)) {
+        Some(id) if !maps.is_empty() => Err(Failure::refused(format!(
             "id {id} is not among the {size} ids of the container"
         ))),
-        None => Ok(account),
+        _ => Ok(account),
     }
 }
 
-/// A file of the image, empty when it is missing or no regular file. A fifo must not make us wait.
-fn read(path: &str) -> Result<String, Failure> {
-    let root =
-        rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty()).during("open /")?;
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = match inside::open(root.as_fd(), path, flags) {
-        Ok(file) => file,
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(String::new()),
-        Err(error) => return Err(error).during(format!("open {path} of the image")),
-    };
-    let stat = fstat(&file).during(format!("look at {path} of the image"))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Ok(String::new());
+/// The directory a root filesystem is mounted on.
+pub(crate) fn open_root(path: &std::path::Path) -> Result<OwnedFd, Failure> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).during(format!("open {} on the cell", path.display()))
+}
+
+/// The home directory of a user id, if the image has one.
+pub(crate) fn home_of(root: BorrowedFd<'_>, uid: u32) -> Option<String> {
+    let passwd = read(root, "/etc/passwd").ok()?;
+    let home = users(&passwd).find(|entry| entry.uid == uid)?.home.to_owned();
+    home.starts_with('/').then_some(home)
+}
+
+/// A file of the image, empty when it is missing or no regular file. A fifo must not make us wait, and a device must
+/// not notice us: what it is is looked at before it is opened.
+fn read(root: BorrowedFd<'_>, path: &str) -> Result<String, Failure> {
+    for flags in [OFlags::PATH, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY] {
+        let file = match inside::open(root, path, flags) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(String::new()),
+            Err(error) => return Err(error).during(format!("open {path} of the image")),
+        };
+        let stat = fstat(&file).during(format!("look at {path} of the image"))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(String::new());
+        }
+        if flags.contains(OFlags::NONBLOCK) {
+            let mut bytes = Vec::new();
+            File::from(file)
+                .take(LONGEST_FILE)
+                .read_to_end(&mut bytes)
+                .during(format!("read {path} of the image"))?;
+            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+        }
     }
-    let mut bytes = Vec::new();
-    File::from(file)
-        .take(LONGEST_FILE)
-        .read_to_end(&mut bytes)
-        .during(format!("read {path} of the image"))?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::new())
 }
 
 /// One line of passwd(5).
