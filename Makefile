@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 ONCE ?=
 SECONDS ?= 60
-TARGETS ?= manifest reference challenge tar layer entries
+TARGETS ?= manifest reference challenge tar layer entries stack
 
 .PHONY: demo test lint fmt bench fuzz deps-test
 

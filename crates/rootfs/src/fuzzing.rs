@@ -3,12 +3,20 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
+use crate::assemble::IdRange;
 use crate::decode::Plain;
 use crate::error::UnpackError;
 use crate::extract::extract;
+use crate::graft::{Shelf, complete_on};
+use crate::inherit::Lower;
+use crate::marker::{Durability, Marker};
+use crate::origin::Origins;
 use crate::tar::{Kind, TarStream};
+use crate::tree::{set_opaque, set_whited};
 use crate::{LayerInfo, UnpackLimits};
 
 /// Bytes beyond the content that headers may take, as a store allows.
@@ -57,4 +65,45 @@ pub fn unpack(blob: &[u8], dir: &Path, limits: UnpackLimits) -> Result<LayerInfo
     let extracted = extract(&mut tar, root, limits)?;
     std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).map_err(UnpackError::Read)?;
     Ok(extracted.info)
+}
+
+/// Unpacks tars as layers of a store in an empty directory, bottom first, and makes the grafts they need.
+///
+/// # Errors
+/// As a store's, and those of assembling.
+pub fn stack(tars: &[&[u8]], dir: &Path, limits: UnpackLimits) -> Result<(), Box<dyn std::error::Error>> {
+    for name in ["layers", "grafts", "tmp"] {
+        std::fs::create_dir(dir.join(name))?;
+    }
+    let mut lowers = Vec::new();
+    for (number, bytes) in tars.iter().enumerate() {
+        let name = format!("layers/{number}");
+        std::fs::create_dir(dir.join(&name))?;
+        let root: OwnedFd = File::open(dir.join(&name))?.into();
+        let extracted = extract(&mut TarStream::new(*bytes), root.try_clone()?, limits)?;
+        set_opaque(&root, &extracted.opaque)?;
+        set_whited(&root, &extracted.whited)?;
+        let marker = Marker {
+            durability: Durability::ThisBoot("boot".to_owned()),
+            info: extracted.info,
+            origins: Origins::default(),
+            root_explicit: extracted.root_explicit,
+            implicit: extracted.implicit,
+            borrowed: extracted.borrowed,
+        };
+        lowers.push(Lower {
+            dir: dir.join(&name),
+            name,
+            marker: Arc::new(marker),
+        });
+    }
+    lowers.reverse();
+    let lowers = complete_on(&Shelf { dir, boot: "boot" }, lowers)?;
+    crate::inherit::root(&lowers)?;
+    let merged = File::open(dir.join("tmp"))?;
+    let range = IdRange {
+        first_host_id: 1000,
+        size: 1000,
+    };
+    Ok(crate::inherit::apply(&lowers, merged.as_fd(), range)?)
 }

@@ -43,8 +43,25 @@ const MAX_ENTRIES: u64 = 100_000;
 /// One graft is made at a time.
 static MAKING: Mutex<()> = Mutex::new(());
 
+/// Where grafts are kept.
+pub(crate) struct Shelf<'a> {
+    /// The store.
+    pub(crate) dir: &'a Path,
+    /// This boot's id.
+    pub(crate) boot: &'a str,
+}
+
 /// Stacks the grafts that are needed above their layers. `lowers` and the result are top first.
-pub(crate) fn complete(store: &LayerStore, mut lowers: Vec<Lower>) -> Result<Vec<Lower>, AssembleError> {
+pub(crate) fn complete(store: &LayerStore, lowers: Vec<Lower>) -> Result<Vec<Lower>, AssembleError> {
+    let shelf = Shelf {
+        dir: &store.0.dir,
+        boot: &store.0.boot,
+    };
+    complete_on(&shelf, lowers)
+}
+
+/// As [`complete`], without a store.
+pub(crate) fn complete_on(store: &Shelf<'_>, mut lowers: Vec<Lower>) -> Result<Vec<Lower>, AssembleError> {
     lowers.reverse();
     let mut done: Vec<Lower> = Vec::with_capacity(lowers.len());
     for lower in lowers {
@@ -85,15 +102,15 @@ pub(crate) fn sweep(store: &Path, boot: &str, is_kept: impl Fn(&str) -> bool) ->
 }
 
 /// The graft of the topmost of `stack`, bottom first, if it needs one.
-fn graft(store: &LayerStore, stack: &[Lower]) -> Result<Option<Lower>, AssembleError> {
+fn graft(store: &Shelf<'_>, stack: &[Lower]) -> Result<Option<Lower>, AssembleError> {
     let Some((own, below)) = stack.split_last() else {
         return Ok(None);
     };
     let fail = |source| failed(own, source);
     let digest = own.name.rsplit('/').next().unwrap_or_default();
     let name = format!("grafts/{digest}/{}", key(stack));
-    let dir = store.0.dir.join(&name);
-    let boot = &store.0.boot;
+    let dir = store.dir.join(&name);
+    let boot = store.boot;
     if let Some(marker) = read(&dir, boot) {
         return Ok(Some(Lower { dir, name, marker }));
     }
@@ -105,7 +122,7 @@ fn graft(store: &LayerStore, stack: &[Lower]) -> Result<Option<Lower>, AssembleE
     if let Some(marker) = read(&dir, boot) {
         return Ok(Some(Lower { dir, name, marker }));
     }
-    let draft = Draft::anonymous(&store.0.dir).map_err(|error| failed(own, io::Error::other(error)))?;
+    let draft = Draft::anonymous(store.dir).map_err(|error| failed(own, io::Error::other(error)))?;
     let mut growth = Growth {
         own,
         below: Stack::of(below),

@@ -16,7 +16,7 @@ use crate::room::{LIMITS, Room, listing};
 use crate::tars::{Tar, gzip, layer, origin};
 
 /// More than the process had before, and at most what one that unpacks for it has.
-const MEMORY: u64 = 64 << 20;
+pub const MEMORY: u64 = 64 << 20;
 /// For each of the streams; they take far less on an idle machine.
 const TIME: Duration = Duration::from_secs(30);
 
@@ -25,13 +25,23 @@ const ALONE: &str = "SLIPWAY_TEST_ALONE";
 
 #[test]
 fn streams_of_bombs_stay_within_time_memory_and_disk() {
+    alone("hostile_bounds::in_a_process_of_its_own");
+}
+
+/// Runs one test of this program in a process of its own.
+pub fn alone(test: &str) {
     let own = std::env::current_exe().unwrap();
-    let test = "hostile_bounds::in_a_process_of_its_own";
-    let status = Command::new(own)
+    let mut command = Command::new(own);
+    let status = command
         .args(["--exact", test, "--nocapture"])
         .env(ALONE, "1")
         .status();
     assert!(status.unwrap().success());
+}
+
+/// True in such a process.
+pub fn is_alone() -> bool {
+    std::env::var_os(ALONE).is_some()
 }
 
 /// A blob, and the words its refusal must have.
@@ -192,7 +202,7 @@ pub fn sum(header: &mut [u8]) {
 
 #[test]
 fn in_a_process_of_its_own() {
-    if std::env::var_os(ALONE).is_none() {
+    if !is_alone() {
         return;
     }
     let room = Room::new();
@@ -216,7 +226,6 @@ fn in_a_process_of_its_own() {
         let (grown, took) = (memory.grown(), started.elapsed());
         let words = words(&error);
         assert!(words.contains(case.refusal), "{}: {words}", case.name);
-        println!("{}: {took:?}, {} KiB", case.name, grown >> 10);
         assert!(took < TIME, "{} took {took:?}", case.name);
         assert!(grown < MEMORY, "{} took {grown} bytes of memory", case.name);
         assert_eq!(
@@ -266,7 +275,7 @@ fn sizes(dir: &Path) -> BTreeMap<String, u64> {
 }
 
 /// The most memory this process takes beyond what it had, or one it started takes at all.
-struct Memory {
+pub struct Memory {
     had: u64,
     most_of_a_child: Arc<AtomicU64>,
     ended: Arc<AtomicBool>,
@@ -274,7 +283,7 @@ struct Memory {
 }
 
 impl Memory {
-    fn watch() -> Self {
+    pub fn watch() -> Self {
         fs::write("/proc/self/clear_refs", "5").unwrap();
         let (most_of_a_child, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (most, end) = (Arc::clone(&most_of_a_child), Arc::clone(&ended));
@@ -292,7 +301,7 @@ impl Memory {
         }
     }
 
-    fn grown(mut self) -> u64 {
+    pub fn grown(mut self) -> u64 {
         self.ended.store(true, Ordering::Relaxed);
         if let Some(watcher) = self.watcher.take() {
             watcher.thread().unpark();

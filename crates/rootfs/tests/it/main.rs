@@ -4,6 +4,7 @@
 
 mod confined;
 mod corpus;
+mod corpus_big;
 mod corpus_layout;
 mod corpus_tars;
 mod corpus_view;
