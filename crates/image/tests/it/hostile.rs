@@ -35,9 +35,9 @@ fn filled(start: &str, part: &str, end: &str) -> String {
 
 /// As [`filled`], with a number for each `#`.
 fn numbered(start: &str, part: &str, end: &str) -> String {
-    let (mut text, mut number) = (start.to_owned(), 0);
+    let (mut text, mut number) = (start.to_owned(), 1);
     while text.len() + part.len() + end.len() + 16 < LIMIT {
-        if number > 0 {
+        if number > 1 {
             text.push(',');
         }
         text += &part.replace('#', &number.to_string());
