@@ -44,26 +44,22 @@ impl Images for ImageKnowledge {
                 username: login.username,
                 password: login.password.into_exposed(),
             });
-            let begun = std::time::Instant::now();
-            let resolved = async {
-                let reference =
-                    Reference::parse(image, &self.0.default_registry()).map_err(|error| error.to_string())?;
-                let platform = model::Platform::host();
-                let resolved = self.0.resolve(&reference, credentials.as_ref(), &platform).await;
-                resolved
-                    .map(|resolved| format!("{} at {}", reference.canonical(), resolved.manifest_digest))
-                    .map_err(|error| Report(&error).to_string())
-            };
-            let (outcome, detail) = match resolved.await {
-                Ok(detail) => (Outcome::Ok, detail),
-                Err(detail) => (Outcome::Failed, detail),
-            };
-            Ok(vec![Step {
-                name: "manifest".to_owned(),
-                outcome,
-                detail,
-                ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-            }])
+            let platform = model::Platform::host();
+            let steps = self.0.explain(image, credentials.as_ref(), &platform).await;
+            Ok(steps.into_iter().map(step).collect())
         })
+    }
+}
+
+fn step(step: image::Step) -> Step {
+    Step {
+        name: step.name.to_owned(),
+        outcome: match step.outcome {
+            image::Outcome::Ok => Outcome::Ok,
+            image::Outcome::Failed => Outcome::Failed,
+            image::Outcome::Skipped => Outcome::Skipped,
+        },
+        detail: step.detail,
+        ms: u64::try_from(step.took.as_millis()).unwrap_or(u64::MAX),
     }
 }
