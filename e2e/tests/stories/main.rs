@@ -7,6 +7,8 @@ mod day;
 mod flag;
 mod front_door;
 mod logs;
+mod operator;
+mod outage;
 mod private_image;
 mod python_client;
 mod registry;
