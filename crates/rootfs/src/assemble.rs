@@ -27,6 +27,7 @@ use crate::graft;
 use crate::inherit::{self, Lower};
 use crate::instance::{self, Dirs};
 use crate::overlay::{self, Method};
+use crate::quota::Quota;
 use crate::store::LayerStore;
 use crate::tree::is_opaque;
 
@@ -50,6 +51,8 @@ pub struct RootfsSpec<'a> {
     /// The instance's own directory: made if missing (its parent must exist), on the filesystem that should hold what
     /// the instance writes.
     pub instance_dir: &'a Path,
+    /// How much the instance may write, bytes; `None` for no bound of its own. Without a quota driver there is none.
+    pub writable_bytes: Option<u64>,
     /// Owners of the instance.
     pub id_range: IdRange,
     /// Where the root filesystem appears; made if missing (its parent must exist, and be 0711 or wider up to the
@@ -62,8 +65,6 @@ pub struct RootfsSpec<'a> {
 pub struct Mounted {
     /// Where it is mounted, read-write.
     pub target: PathBuf,
-    /// What the instance writes lands here.
-    pub upper: PathBuf,
 }
 
 /// Assembles root filesystems from the layers of a store. Clones share it. All calls block.
@@ -71,6 +72,7 @@ pub struct Mounted {
 pub struct Rootfs {
     store: LayerStore,
     method: Method,
+    quota: Quota,
     namespaces: Arc<Mutex<VecDeque<Namespace>>>,
 }
 
@@ -86,6 +88,7 @@ impl Rootfs {
         Ok(Self {
             store,
             method: overlay::probe()?,
+            quota: Quota::default(),
             namespaces: Arc::default(),
         })
     }
@@ -97,8 +100,15 @@ impl Rootfs {
         Self {
             store,
             method: Method::Paths,
+            quota: Quota::default(),
             namespaces: Arc::default(),
         }
+    }
+
+    /// With a bound on what instances write.
+    #[must_use]
+    pub fn with_quota(self, quota: Quota) -> Self {
+        Self { quota, ..self }
     }
 
     /// Makes the root filesystem and mounts it on the target, with private propagation.
@@ -110,7 +120,8 @@ impl Rootfs {
         let _pin = self.store.pin(spec.layers);
         let lowers = graft::complete(&self.store, self.lowers(spec.layers)?)?;
         let root = inherit::root(&lowers).map_err(AssembleError::mounting("read the root of the layers"))?;
-        let dirs = Dirs::create(spec.instance_dir, &root.shifted(spec.id_range))?;
+        let root = root.shifted(spec.id_range);
+        let dirs = Dirs::create(&self.quota, spec.instance_dir, spec.writable_bytes, &root)?;
         let target = instance::Target::prepare(spec.target)?;
         let namespace = self.namespace(spec.id_range)?;
         let (source, names) = self.source(&lowers);
@@ -131,11 +142,10 @@ impl Rootfs {
         ))?;
         overlay::attach(&merged, &target)?;
         debug!(target = %spec.target.display(), layers = lowers.len(), "root filesystem assembled");
-        let upper = dirs.keep();
+        dirs.keep();
         target.keep();
         Ok(Mounted {
             target: spec.target.to_owned(),
-            upper,
         })
     }
 
@@ -157,12 +167,13 @@ impl Rootfs {
         instance::discard(instance_dir)
     }
 
-    /// Bytes on disk the instance has written, hard links counted once; 0 when there is no instance.
+    /// Bytes on disk that the instance has written, hard links counted once; 0 when there is no instance. Cheap for one
+    /// that a quota bounds, a walk of all files for any other.
     ///
     /// # Errors
     /// [`UsageError::TooDeep`] or [`UsageError::TooManyEntries`] for trees no honest instance makes.
-    pub fn usage(&self, instance_dir: &Path) -> Result<u64, UsageError> {
-        crate::usage::usage(&instance::upper(instance_dir))
+    pub fn usage(&self, instance_dir: &Path, target: &Path) -> Result<u64, UsageError> {
+        crate::usage::usage(instance_dir, target)
     }
 
     /// The layers to stack, top first. Of a layer that comes twice only the upper one counts: it repeats all the

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! <instance_dir>/rw/      0700: only root reaches what containers write
-//!   upper/  work/         the overlay's; volatile, never mounted a second time
-//!   lower/  staging/  l/  only while assembling on kernels before 6.13
+//!   upper/  work/         the overlay's; volatile, never mounted a second time. Not here if the instance has a
+//!                         filesystem of its own, which is attached nowhere: see `quota`
+//!   room/                 that filesystem, only while assembling on kernels before 6.13; so too:
+//!   lower/  staging/  l/
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -13,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, mkdirat, openat, statx};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use tracing::warn;
@@ -21,35 +23,41 @@ use tracing::warn;
 use crate::assemble::remove_if_empty;
 use crate::error::AssembleError;
 use crate::inherit::Attributes;
+use crate::quota::{Quota, Room, discard_subvolume};
 use crate::remove::remove_tree;
 
 /// Mounts stacked on one place that are taken off before giving up.
 const MAX_STACKED: usize = 64;
 
-/// Where an instance's writes land.
-pub(crate) fn upper(instance_dir: &Path) -> PathBuf {
-    instance_dir.join("rw/upper")
-}
-
 /// Fresh directories for one overlay; removed when dropped, unless kept.
 pub(crate) struct Dirs {
     instance_dir: PathBuf,
     rw: OwnedFd,
+    /// The filesystem that has `upper` and `work`, if it is not that of `rw`.
+    own: Option<OwnedFd>,
 }
 
 impl Dirs {
-    /// Makes them; the upper one has `root`'s attributes, which are those of the container's `/`.
-    pub(crate) fn create(instance_dir: &Path, root: &Attributes) -> Result<Self, AssembleError> {
+    /// Makes them; the upper one has `root`'s attributes, which are those of the container's `/`. `bytes` bounds what
+    /// is written there, if there is a quota.
+    pub(crate) fn create(
+        quota: &Quota,
+        instance_dir: &Path,
+        bytes: Option<u64>,
+        root: &Attributes,
+    ) -> Result<Self, AssembleError> {
         make_dir(instance_dir, 0o711)?;
+        let room = quota.room(instance_dir, bytes)?;
         let rw = instance_dir.join("rw");
-        if make_dir(&rw, 0o700)? == Made::Existed {
-            return Err(AssembleError::Leftover { path: rw });
-        }
         let open = open_dir(&rw);
         let dirs = match open {
             Ok(rw) => Self {
                 instance_dir: instance_dir.to_owned(),
                 rw,
+                own: match room {
+                    Room::Directory => None,
+                    Room::Filesystem(root) => Some(root),
+                },
             },
             Err(error) => {
                 remove_if_empty(&rw);
@@ -58,17 +66,28 @@ impl Dirs {
         };
         for name in ["work", "upper"] {
             let path = rw.join(name);
-            make_dir(&path, 0o700)?;
-            let open = open_dir(&path)?;
-            root.set(open.as_fd())
-                .map_err(AssembleError::io("set the owner of", &path))?;
+            let failed = |action| AssembleError::io(action, &path);
+            mkdirat(dirs.room(), name, Mode::RWXU).map_err(failed("create"))?;
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let open = openat(dirs.room(), name, flags, Mode::empty()).map_err(failed("open"))?;
+            root.set(open.as_fd()).map_err(failed("set the owner of"))?;
         }
         Ok(dirs)
     }
 
-    /// The directory that holds them.
+    /// The directory that holds what is needed for assembling.
     pub(crate) fn rw(&self) -> &OwnedFd {
         &self.rw
+    }
+
+    /// The directory that holds `upper` and `work`.
+    pub(crate) fn room(&self) -> &OwnedFd {
+        self.own.as_ref().unwrap_or(&self.rw)
+    }
+
+    /// The instance's own filesystem, to be attached while assembling.
+    pub(crate) fn own(&self) -> Option<&OwnedFd> {
+        self.own.as_ref()
     }
 
     /// Its path.
@@ -76,9 +95,9 @@ impl Dirs {
         self.instance_dir.join("rw")
     }
 
-    /// Leaves them; tells the upper one's path.
-    pub(crate) fn keep(mut self) -> PathBuf {
-        upper(&mem::take(&mut self.instance_dir))
+    /// Leaves them.
+    pub(crate) fn keep(mut self) {
+        drop(mem::take(&mut self.instance_dir));
     }
 }
 
@@ -106,9 +125,7 @@ impl Target {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(CWD, path, flags, Mode::empty()).map_err(AssembleError::io("open", path))?;
         let target = Self { fd, made };
-        let stat = statx(&target.fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty());
-        let stat = stat.map_err(AssembleError::io("look at", path))?;
-        if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        if is_mounted(&target.fd).map_err(AssembleError::io("look at", path))? {
             return Err(AssembleError::Leftover {
                 path: path.to_owned(),
             });
@@ -130,6 +147,12 @@ impl Drop for Target {
     }
 }
 
+/// Whether this is the root of a mount.
+pub(crate) fn is_mounted(dir: impl AsFd) -> io::Result<bool> {
+    let stat = statx(dir, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
 /// See `Rootfs::unmount`.
 pub(crate) fn unmount(target: &Path) -> Result<(), AssembleError> {
     detach(target)?;
@@ -140,11 +163,16 @@ pub(crate) fn unmount(target: &Path) -> Result<(), AssembleError> {
 /// See `Rootfs::discard`.
 pub(crate) fn discard(instance_dir: &Path) -> Result<(), AssembleError> {
     let rw = instance_dir.join("rw");
-    for name in ["lower", "staging"] {
+    for name in ["lower", "staging", "room"] {
         detach(&rw.join(name))?;
     }
     match File::open(instance_dir) {
-        Ok(dir) => remove_tree(&dir, b"rw").map_err(AssembleError::io("remove", &rw))?,
+        Ok(dir) => {
+            let gone = discard_subvolume(&dir).map_err(AssembleError::io("remove the subvolume", &rw))?;
+            if !gone {
+                remove_tree(&dir, b"rw").map_err(AssembleError::io("remove", &rw))?;
+            }
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(AssembleError::io("open", instance_dir)(error)),
     }

@@ -96,7 +96,7 @@ fn by_descriptors(stack: &Stack<'_>) -> Result<OwnedFd, AssembleError> {
         fsconfig_set_fd(&fs, "lowerdir+", &layer).map_err(fail("add a layer to the overlay"))?;
     }
     for (option, name) in [("upperdir", "upper"), ("workdir", "work")] {
-        let dir = open(stack.dirs.rw().as_fd(), name).map_err(fail("open the upper directory"))?;
+        let dir = open(stack.dirs.room().as_fd(), name).map_err(fail("open the upper directory"))?;
         fsconfig_set_fd(&fs, option, &dir).map_err(fail("add the upper directory to the overlay"))?;
     }
     fsconfig_set_flag(&fs, "volatile").map_err(fail("make the overlay volatile"))?;
@@ -121,10 +121,17 @@ fn by_paths(stack: &Stack<'_>) -> Result<OwnedFd, AssembleError> {
         let link = links.join(at.to_string());
         symlink(format!("../lower/{name}"), &link).map_err(AssembleError::io("create", &link))?;
     }
-    let base = format!("/proc/self/fd/{}", stack.dirs.rw().as_raw_fd());
-    let options = options(&base, stack.names.len())?;
+    let options = options(stack.dirs, stack.names.len())?;
     let place = open(stack.dirs.rw().as_fd(), "lower").map_err(AssembleError::io("open", &lower))?;
     move_to(stack.view.as_fd(), place.as_fd()).map_err(AssembleError::mounting("attach the layers"))?;
+    // These kernels take an upper directory only from a mount they know.
+    let room = rw.join("room");
+    if let Some(own) = stack.dirs.own() {
+        make_dir(&room, 0o700)?;
+        let place = open(stack.dirs.rw().as_fd(), "room").map_err(AssembleError::io("open", &room))?;
+        move_to(own.as_fd(), place.as_fd())
+            .map_err(AssembleError::mounting("attach the upper filesystem"))?;
+    }
     let mounted = rustix::mount::mount(
         SOURCE,
         &staging,
@@ -134,6 +141,7 @@ fn by_paths(stack: &Stack<'_>) -> Result<OwnedFd, AssembleError> {
     )
     .map_err(AssembleError::mounting("mount the overlay"));
     detach(&lower)?;
+    detach(&room)?;
     mounted?;
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let merged =
@@ -142,10 +150,12 @@ fn by_paths(stack: &Stack<'_>) -> Result<OwnedFd, AssembleError> {
     merged
 }
 
-fn options(base: &str, layers: usize) -> Result<CString, AssembleError> {
+fn options(dirs: &Dirs, layers: usize) -> Result<CString, AssembleError> {
+    let path = |dir: &OwnedFd| format!("/proc/self/fd/{}", dir.as_raw_fd());
+    let (base, room) = (path(dirs.rw()), path(dirs.room()));
     let lowers: Vec<_> = (0..layers).map(|at| format!("{base}/l/{at}")).collect();
     let mut text = format!(
-        "lowerdir={},upperdir={base}/upper,workdir={base}/work,volatile",
+        "lowerdir={},upperdir={room}/upper,workdir={room}/work,volatile",
         lowers.join(":")
     );
     for (option, value) in OPTIONS {
@@ -174,12 +184,12 @@ fn move_to(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// What the kernel logged on a filesystem context: one message per read.
-fn messages(fs: BorrowedFd<'_>) -> String {
+pub(crate) fn messages(fs: impl AsFd) -> String {
     let mut all = Vec::new();
     let mut buffer = [0u8; 512];
     // The kernel keeps at most eight.
     for _ in 0..8 {
-        match rustix::io::read(fs, &mut buffer) {
+        match rustix::io::read(&fs, &mut buffer) {
             Ok(len) if len > 0 => all.push(
                 String::from_utf8_lossy(buffer.get(..len).unwrap_or_default())
                     .trim()

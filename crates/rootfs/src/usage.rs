@@ -1,4 +1,4 @@
-//! How much an instance has written: a walk of its upper directory.
+//! How much an instance has written: what its quota says, or without one a walk of its upper directory.
 //!
 //! The container may write while the walk runs, and may try to hurt it: symlinks are not followed, depth and number
 //! of entries are bounded, one descriptor per level is open.
@@ -9,10 +9,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Stat, fstat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fstatvfs, openat, statat};
 use rustix::io::Errno;
 
 use crate::error::UsageError;
+use crate::instance::is_mounted;
 use crate::remove::open_child;
 
 /// Deepest directory followed; honest trees stay far below.
@@ -22,8 +23,38 @@ const MAX_ENTRIES: u64 = 2_000_000;
 /// Unit of `st_blocks`, bytes; stat(2).
 const BLOCK: u64 = 512;
 
+/// Bytes on disk of what an instance wrote; 0 when it does not exist.
+pub(crate) fn usage(instance_dir: &Path, target: &Path) -> Result<u64, UsageError> {
+    let rw = instance_dir.join("rw");
+    if let Some(bytes) = crate::quota::subvolume_usage(&rw) {
+        return Ok(bytes);
+    }
+    let upper = rw.join("upper");
+    if upper.exists() || !rw.exists() {
+        return walk(&upper);
+    }
+    own_filesystem(target).map_err(|source| UsageError::Io {
+        path: target.to_owned(),
+        source,
+    })
+}
+
+/// An overlay answers for the filesystem of its upper directory.
+fn own_filesystem(target: &Path) -> io::Result<u64> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = match openat(CWD, target, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(0),
+        opened => opened?,
+    };
+    if !is_mounted(&target)? {
+        return Ok(0);
+    }
+    let stat = fstatvfs(&target)?;
+    Ok(stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize)
+}
+
 /// Bytes on disk below `upper`, hard links counted once; 0 when it does not exist.
-pub(crate) fn usage(upper: &Path) -> Result<u64, UsageError> {
+fn walk(upper: &Path) -> Result<u64, UsageError> {
     let failed = |source| UsageError::Io {
         path: upper.to_owned(),
         source,

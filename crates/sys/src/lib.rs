@@ -8,6 +8,8 @@
 )]
 pub mod netns;
 
+#[expect(unsafe_code, reason = "subvolumes and their limits are set by ioctl")]
+pub mod btrfs;
 #[expect(
     unsafe_code,
     reason = "execve, signals by number and the argument area have no safe wrapper"
@@ -17,6 +19,8 @@ pub mod exec;
 pub mod keyring;
 #[expect(unsafe_code, reason = "interface flags are set by ioctl")]
 pub mod loopback;
+#[expect(unsafe_code, reason = "loop devices are set up by ioctl")]
+pub mod loopdev;
 #[expect(unsafe_code, reason = "mount_setattr has no safe wrapper")]
 pub mod mount;
 #[expect(unsafe_code, reason = "seccomp programs are passed by pointer")]

@@ -18,6 +18,7 @@ mod ownership;
 mod pipeline;
 mod private;
 mod process;
+mod quota;
 mod reference;
 mod room;
 mod store;

@@ -75,13 +75,13 @@ fn writes_are_the_instances_own_and_go_with_it() {
         let layer = room.unpack(Tar::default().dir("d", 0o755).file("d/f", "base"));
         let before = crate::room::listing(&room.layer_dir(&layer));
         let at = room.assemble(std::slice::from_ref(&layer));
-        let idle = room.rootfs.usage(&room.instance()).unwrap();
+        let idle = room.rootfs.usage(&room.instance(), &room.target()).unwrap();
         fs::write(at.join("d/f"), "changed").unwrap();
         fs::write(at.join("new"), [1u8; 1 << 20]).unwrap();
         fs::hard_link(at.join("new"), at.join("new2")).unwrap();
         fs::rename(at.join("d"), at.join("e")).unwrap();
         assert_eq!(read(at.join("e/f")), "changed");
-        let used = room.rootfs.usage(&room.instance()).unwrap() - idle;
+        let used = room.rootfs.usage(&room.instance(), &room.target()).unwrap() - idle;
         assert!((1 << 20..1_200_000).contains(&used), "{used}");
         room.clean();
         assert_eq!(
@@ -192,6 +192,7 @@ fn failures_are_told_and_undone() {
         let spec = RootfsSpec {
             layers: &[],
             instance_dir: &instance,
+            writable_bytes: None,
             id_range,
             target: &target,
         };

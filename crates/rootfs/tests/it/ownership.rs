@@ -196,6 +196,7 @@ fn two_instances_share_layers_and_nothing_else() {
     let spec = rootfs::RootfsSpec {
         layers: &[layer],
         instance_dir: &instance,
+        writable_bytes: None,
         id_range,
         target: &target,
     };

@@ -34,6 +34,8 @@ pub struct Room {
     dir: TempDir,
     pub store: LayerStore,
     pub rootfs: Rootfs,
+    /// How much an instance may write.
+    pub writable_bytes: Option<u64>,
 }
 
 impl Room {
@@ -49,6 +51,7 @@ impl Room {
         Self {
             rootfs: make(store.clone()),
             store,
+            writable_bytes: None,
             dir,
         }
     }
@@ -94,6 +97,7 @@ impl Room {
         let spec = RootfsSpec {
             layers,
             instance_dir: &instance,
+            writable_bytes: self.writable_bytes,
             id_range: RANGE,
             target: &target,
         };

@@ -7,6 +7,9 @@ use rootfs::{IdRange, RootfsSpec};
 use crate::room::{LIMITS, Room};
 use crate::tars::{Tar, layer, origin};
 
+/// Starts of each worker.
+const ROUNDS: u8 = 25;
+
 #[test]
 fn the_least_recently_used_goes_first_and_only_as_much_as_is_asked_for() {
     let room = Room::new();
@@ -41,25 +44,33 @@ fn the_least_recently_used_goes_first_and_only_as_much_as_is_asked_for() {
     room.assert_clean();
 }
 
-#[test]
-fn nothing_in_use_goes_however_busy_it_is() {
-    const ROUNDS: u8 = 25;
-    let room = Room::new();
-    let (done, evicted) = (AtomicBool::new(false), AtomicU64::new(0));
-    let tars: Vec<Vec<u8>> = (0..12)
-        .map(|n: u8| {
-            let name = format!("only-{n}");
-            let tar = Tar::default().file("shared", [n; 2000]).file(&name, [n; 3000]);
+/// Layers that come and go while several use them.
+struct Crowd {
+    room: Room,
+    tars: Vec<Vec<u8>>,
+}
+
+impl Crowd {
+    fn new() -> Self {
+        let tar = |n: u8| {
+            let tar = Tar::default()
+                .file("shared", [n; 2000])
+                .file(&format!("only-{n}"), [n; 3000]);
             (0..20)
                 .fold(tar, |tar, m| tar.file(&format!("{n}-{m}"), "x"))
                 .bytes()
-        })
-        .collect();
-    let work = &|worker: u8| {
-        let (dir, target) = (
-            room.path().join(format!("i{worker}")),
-            room.path().join(format!("t{worker}")),
-        );
+        };
+        Self {
+            room: Room::new(),
+            tars: (0..12).map(tar).collect(),
+        }
+    }
+
+    /// What one caller does again and again: pin, unpack what is not here, assemble, look, remove.
+    fn work(&self, worker: u8) {
+        let Self { room, tars } = self;
+        let place = |name: &str| room.path().join(format!("{name}{worker}"));
+        let (dir, target) = (place("i"), place("t"));
         for round in 0..ROUNDS {
             let picked = [0, 1, 2].map(|step| usize::from(worker + round * 5 + step * 3) % tars.len());
             let digests = picked.map(|at| layer(&tars[at]).diff_id);
@@ -75,6 +86,7 @@ fn nothing_in_use_goes_however_busy_it_is() {
             let spec = RootfsSpec {
                 layers: &digests,
                 instance_dir: &dir,
+                writable_bytes: None,
                 id_range: IdRange {
                     first_host_id: 300_000 + u32::from(worker) * 65_536,
                     size: 65_536,
@@ -94,12 +106,21 @@ fn nothing_in_use_goes_however_busy_it_is() {
             room.rootfs.unmount(&target).unwrap();
             room.rootfs.discard(&dir).unwrap();
         }
-    };
+    }
+}
+
+#[test]
+fn nothing_in_use_goes_however_busy_it_is() {
+    let crowd = Crowd::new();
+    let (done, evicted) = (AtomicBool::new(false), AtomicU64::new(0));
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..8).map(|worker| scope.spawn(move || work(worker))).collect();
+        let crowd = &crowd;
+        let workers: Vec<_> = (0..8)
+            .map(|worker| scope.spawn(move || crowd.work(worker)))
+            .collect();
         let evict = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                let removed = room.store.make_room(u64::MAX).unwrap();
+                let removed = crowd.room.store.make_room(u64::MAX).unwrap();
                 evicted.fetch_add(removed.layers, Ordering::Relaxed);
             }
         });
@@ -111,5 +132,5 @@ fn nothing_in_use_goes_however_busy_it_is() {
         }
     });
     assert!(evicted.into_inner() > 0, "nothing was ever removed");
-    room.assert_clean();
+    crowd.room.assert_clean();
 }
