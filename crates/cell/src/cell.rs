@@ -45,7 +45,8 @@ impl Cell {
         recovery::recover(&host).await?;
         host.tasks.spawn("upkeep", upkeep::run(Arc::clone(&host)));
         let held = host.instances().len();
-        info!(cell = host.settings.cell_id, held, totals = ?host.totals, "cell opened");
+        let quota = host.quota.driver();
+        info!(cell = host.settings.cell_id, held, quota, totals = ?host.totals, "cell opened");
         Ok(Self { host })
     }
 
@@ -57,6 +58,11 @@ impl Cell {
     /// The images whose layers the cell keeps, the last used first. From memory; does not block.
     pub fn images(&self) -> Vec<ImageRecord> {
         self.host.cached_images()
+    }
+
+    /// What bounds what instances write: `btrfs`, `loop` or `none`.
+    pub fn disk_quota(&self) -> &'static str {
+        self.host.quota.driver()
     }
 
     /// Ends every instance gracefully, and after `deadline` at once. No instance is accepted from now on. The ends
@@ -105,6 +111,7 @@ impl Cell {
         recovery::remove_strangers(host).await?;
         host.blocking(|host| host.network.destroy()).await?;
         host.runtime.close();
+        host.blocking(|host| host.quota.drain()).await;
         host.blocking(|host| {
             let places = &host.places;
             for dir in [&places.instances, &places.run, &places.ledger, &places.network] {

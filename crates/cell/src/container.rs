@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use base::{Backoff, Report};
 use model::{Digest, Limits, cpu_shares};
-use rootfs::RootfsSpec;
+use rootfs::{Quota, RootfsSpec};
 use runtime::{BindFile, ContainerSpec};
 use tracing::{error, warn};
 
@@ -27,7 +27,8 @@ use crate::instance::Instance;
 use crate::outcome::Failure;
 use crate::trust::{self, Trust};
 
-const ROOTFS: &str = "rootfs";
+/// Where an instance's root filesystem is, in its directory.
+pub(crate) const ROOTFS: &str = "rootfs";
 const HOSTS: &str = "hosts";
 const RESOLV_CONF: &str = "resolv.conf";
 /// Where the pump notes how far it got.
@@ -104,6 +105,7 @@ fn remove(path: &Path, how: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), 
 /// Address, directory, root filesystem and network files.
 fn prepare(host: &Host, instance: &Instance) -> Result<Ipv4Addr, Failure> {
     host.note_use(instance);
+    let writable_bytes = writable_bytes(host, instance)?;
     let address = address::reserve(&host.network, instance.guid()).map_err(|error| platform(&error))?;
     make_dir(&instance.dir, 0o711).map_err(|error| platform(&error))?;
     let hosts = network::hosts(address, instance.guid());
@@ -118,6 +120,7 @@ fn prepare(host: &Host, instance: &Instance) -> Result<Ipv4Addr, Failure> {
     let spec = RootfsSpec {
         layers: &layers,
         instance_dir: &instance.dir,
+        writable_bytes: Some(writable_bytes),
         id_range: rootfs::IdRange {
             first_host_id: instance.first_host_id,
             size: ids::SIZE,
@@ -126,6 +129,21 @@ fn prepare(host: &Host, instance: &Instance) -> Result<Ipv4Addr, Failure> {
     };
     host.rootfs.assemble(&spec).map_err(|error| platform(&error))?;
     Ok(address)
+}
+
+/// What an instance may write: its disk limit, of which the image takes its part.
+fn writable_bytes(host: &Host, instance: &Instance) -> Result<u64, Failure> {
+    let (image, limit) = (host.fetcher.unpacked(&instance.layers), instance.disk_bytes());
+    let writable = limit.saturating_sub(image);
+    if writable >= Quota::SMALLEST {
+        return Ok(writable);
+    }
+    Err(Failure::app(format!(
+        "the unpacked image leaves no room to write in disk quota {image}/{limit} bytes ({}M of {}M): raise it with \
+         `cf scale -k` or use a smaller image",
+        image.div_ceil(1 << 20),
+        limit >> 20
+    )))
 }
 
 fn container_spec(host: &Host, instance: &Instance, address: Ipv4Addr) -> Result<ContainerSpec, String> {

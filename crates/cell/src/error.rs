@@ -26,6 +26,9 @@ pub enum CellError {
     /// The store of layers.
     #[error("the layer store cannot be used")]
     Layers(#[from] rootfs::StoreError),
+    /// The bound on what instances write.
+    #[error("--disk-quota")]
+    DiskQuota(#[from] rootfs::QuotaError),
     /// Root filesystems.
     #[error("root filesystems cannot be made")]
     Rootfs(#[from] rootfs::AssembleError),

@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use base::{Clock, Tasks};
 use network::Network;
-use rootfs::{LayerStore, Rootfs, Unpacker};
+use rootfs::{LayerStore, Quota, Rootfs, Unpacker};
 use runtime::Runtime;
+use tracing::{info, warn};
 use wire::LogSink;
 
 use crate::admission::Totals;
 use crate::board::Board;
+use crate::container::ROOTFS;
 use crate::error::{CellError, file};
 use crate::ids::IdRanges;
 use crate::images::{ImageRecord, Images};
@@ -33,6 +35,7 @@ pub(crate) struct Host {
     pub(crate) fetcher: Fetcher,
     pub(crate) store: LayerStore,
     pub(crate) rootfs: Rootfs,
+    pub(crate) quota: Quota,
     pub(crate) network: Network,
     pub(crate) runtime: Runtime,
     pub(crate) ledger: Ledger,
@@ -75,13 +78,18 @@ impl Host {
             cidr: settings.container_cidr,
             state_dir: places.network.clone(),
         })?;
+        let quota = Quota::open(settings.disk_quota, &places.instances)?;
+        tell_quota(&quota);
+        let rootfs = Rootfs::new(store.clone())?.with_quota(quota.clone());
+        let own_bytes = store.bytes().saturating_add(written(&rootfs, &places));
         let client = image::Client::new(settings.image.clone())?;
         registry::restore(&client, &places.registry);
         let trust = Trust::lay(&places.trust, &settings.trusted_certificates)?;
         Ok(Self {
-            totals: Totals::measure(&settings, store.bytes())?,
+            totals: Totals::measure(&settings, own_bytes)?,
             fetcher: Fetcher::new(client, store.clone(), tasks.clone()),
-            rootfs: Rootfs::new(store.clone())?,
+            rootfs,
+            quota,
             store,
             network,
             runtime,
@@ -161,6 +169,36 @@ impl Host {
     fn held(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Instance>>> {
         self.instances.lock().expect("no holder of this lock panics")
     }
+}
+
+/// Says what bounds the instances' writes, loudly if nothing does.
+fn tell_quota(quota: &Quota) {
+    let driver = quota.driver();
+    if driver != "none" {
+        info!(driver, "what instances write is bounded");
+        return;
+    }
+    warn!(
+        "NOTHING BOUNDS WHAT INSTANCES WRITE: any app can fill the disk of this machine, whatever its disk limit"
+    );
+    for (driver, error) in quota.passed_over() {
+        warn!(driver, error, "a way to bound it does not work here");
+    }
+}
+
+/// Bytes that instances of earlier daemons have written. What cannot be measured counts as nothing: the cell offers
+/// less then.
+fn written(rootfs: &Rootfs, places: &Places) -> u64 {
+    let instances = std::fs::read_dir(&places.instances)
+        .into_iter()
+        .flatten()
+        .flatten();
+    let sizes = instances.map(|entry| {
+        rootfs
+            .usage(&entry.path(), &entry.path().join(ROOTFS))
+            .unwrap_or(0)
+    });
+    sizes.fold(0, u64::saturating_add)
 }
 
 /// Makes a directory and gives it at least this mode.

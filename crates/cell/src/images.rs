@@ -271,6 +271,7 @@ fn users(instances: &[std::sync::Arc<Instance>]) -> HashMap<String, Vec<String>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rootfs::Unpacker;
 
     fn image(manifest: char, layers: &[char]) -> v1::Image {
         let digest = |c: char| format!("sha256:{}", c.to_string().repeat(64));
@@ -324,7 +325,7 @@ mod tests {
     #[test]
     fn images_whose_layers_are_not_here_are_neither_listed_nor_kept() {
         let dir = tempfile::tempdir().unwrap();
-        let store = LayerStore::open(&dir.path().join("layers")).unwrap();
+        let store = LayerStore::open(&dir.path().join("layers"), Unpacker::new(Vec::new())).unwrap();
         let images = Images::open(&dir.path().join("images")).unwrap();
         images.note(&image('a', &['1']), 5);
         images.note(&image('b', &[]), 6);

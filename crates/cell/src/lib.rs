@@ -49,5 +49,6 @@ pub use error::CellError;
 pub use images::ImageRecord;
 pub use machine::{container_network, probe, shim_main, unpack_main};
 pub use network::Cidr;
+pub use rootfs::DiskQuota;
 pub use service::Service;
 pub use settings::{Capacity, Collection, Settings};

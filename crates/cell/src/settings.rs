@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use base::Clock;
 use network::Cidr;
+use rootfs::DiskQuota;
 
 /// Settings of a cell.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Settings {
     pub container_cidr: Cidr,
     /// What the cell offers.
     pub capacity: Capacity,
+    /// What bounds what instances write.
+    pub disk_quota: DiskQuota,
     /// When layers of images nobody runs are removed.
     pub collection: Collection,
     /// How registries are treated, until the scheduler says otherwise.
@@ -88,6 +91,7 @@ impl fmt::Debug for Settings {
             .field("tag", &self.tag)
             .field("container_cidr", &self.container_cidr)
             .field("capacity", &self.capacity)
+            .field("disk_quota", &self.disk_quota)
             .field("collection", &self.collection)
             .finish_non_exhaustive()
     }

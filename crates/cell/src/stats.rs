@@ -10,12 +10,15 @@ use tokio::time::Instant;
 use tracing::debug;
 use wire::v1::{InstancePhase, InstanceUsage};
 
+use crate::container::ROOTFS;
 use crate::host::Host;
 use crate::instance::Instance;
 
 /// A look sooner than this repeats the last one: rates over less are noise.
 const SOONEST: Duration = Duration::from_millis(500);
-/// How long a measured disk usage holds, at least; and that many times as long as measuring it took.
+/// Measuring the disk usage that takes longer than this is a walk of files.
+const DISK_WALK: Duration = Duration::from_millis(1);
+/// How long what a walk found holds, at least; and that many times as long as it took.
 const DISK_HOLDS: Duration = Duration::from_secs(5);
 const DISK_HOLDS_TIMES: u32 = 20;
 
@@ -149,7 +152,8 @@ fn entitled_cores(host: &Host, memory_mb: u64) -> f64 {
     share.max(1e-6)
 }
 
-/// The image and what the instance wrote, as its disk limit counts. A walk, so it is not done at each look.
+/// The image and what the instance wrote, as its disk limit counts. Its quota knows; without one it is a walk, which is
+/// not done at each look.
 fn disk(host: &Host, instance: &Instance, inner: &mut Inner, now: Instant) -> u64 {
     if let Some(disk) = inner.disk
         && now < disk.until
@@ -157,14 +161,20 @@ fn disk(host: &Host, instance: &Instance, inner: &mut Inner, now: Instant) -> u6
         return disk.bytes;
     }
     let before = inner.disk.map_or(0, |disk| disk.bytes);
-    let bytes = match host.rootfs.usage(&instance.dir) {
+    let now = Instant::now();
+    let bytes = match host.rootfs.usage(&instance.dir, &instance.dir.join(ROOTFS)) {
         Ok(written) => written + host.fetcher.unpacked(&instance.layers),
         Err(error) => {
             debug!(instance = instance.guid(), error = %base::Report(&error), "cannot measure the disk usage");
             before
         }
     };
-    let holds = DISK_HOLDS.max(now.elapsed() * DISK_HOLDS_TIMES);
+    let took = now.elapsed();
+    let holds = if took < DISK_WALK {
+        Duration::ZERO
+    } else {
+        DISK_HOLDS.max(took * DISK_HOLDS_TIMES)
+    };
     inner.disk = Some(Disk {
         until: Instant::now() + holds,
         bytes,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::Report;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::collection;
 use crate::host::Host;
@@ -26,6 +26,10 @@ pub(crate) async fn run(host: Arc<Host>) {
             repair_network(&host).await;
         }
         collection::collect(&host).await;
+        // What the next instances need is made when nobody waits for it.
+        if let Err(error) = host.blocking(|host| host.quota.stock()).await {
+            debug!(error = %Report(&error), "cannot make disks ahead");
+        }
     }
 }
 

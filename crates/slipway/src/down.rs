@@ -60,6 +60,7 @@ fn remove_apps(data: &DataDir) -> anyhow::Result<()> {
             container_cidr: cell::container_network(&tag, None)?,
             tag,
             capacity: cell::Capacity::default(),
+            disk_quota: cell::DiskQuota::Auto,
             collection: cell::Collection::default(),
             image: image::Settings::default(),
             trusted_certificates: Vec::new(),

@@ -184,6 +184,7 @@ async fn start_cell(
                 memory_mb: config.memory_mb,
                 ..cell::Capacity::default()
             },
+            disk_quota: cell::DiskQuota::Auto,
             collection: cell::Collection::default(),
             image: image.clone(),
             trusted_certificates: config.trusted_certs.clone(),

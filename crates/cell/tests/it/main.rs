@@ -7,6 +7,7 @@
 )]
 
 mod adoption;
+mod disk;
 mod failing;
 mod image;
 mod killing;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base::{SystemClock, Tasks};
-use cell::{Capacity, Cell, CellError, Collection, Settings};
+use cell::{Capacity, Cell, CellError, Collection, DiskQuota, Settings};
 use futures_util::FutureExt;
 use model::RegistrySettings;
 use network::Cidr;
@@ -348,6 +348,10 @@ impl World {
             .filter(|line| line.contains(&own))
             .map(str::to_owned)
             .collect();
+        let devices = fs::read_dir("/sys/block").expect("listable").flatten();
+        let backing =
+            devices.filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok());
+        left.extend(backing.filter(|file| file.starts_with(&own)));
         left.extend(output("ip", &["-o", "link"]).filter(|line| line.contains(&format!("slw-{}", self.tag))));
         left.extend(output("nft", &["list", "tables"]).filter(|line| {
             line.contains(&format!("slipway_{} ", self.tag))
@@ -451,6 +455,7 @@ impl Place {
             tag: self.tag.clone(),
             container_cidr: self.cidr.parse().expect("a range"),
             capacity,
+            disk_quota: DiskQuota::Auto,
             collection: self.collection,
             trusted_certificates: vec![TRUSTED.to_owned()],
             image: image::Settings {
