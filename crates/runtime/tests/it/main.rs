@@ -1,6 +1,7 @@
 //! The runtime against the real kernel: needs root, control groups and `/bin/busybox`.
 
 mod adoption;
+mod escapes;
 mod exec;
 mod inside;
 mod lifecycle;
