@@ -89,7 +89,15 @@ impl Tree {
 
     /// Says that `path` has an entry, so that its attributes are the layer's own.
     pub(crate) fn set_explicit(&mut self, path: &EntryPath) {
-        self.implicit.remove(path.as_bytes());
+        if self.implicit.is_empty() || self.implicit.remove(path.as_bytes()) {
+            return;
+        }
+        // It may be known by another path, without the symlinks of this one.
+        if open_strictly(&self.root, path.as_bytes()).is_err()
+            && let Ok((real, _)) = self.walk(path.as_bytes())
+        {
+            self.implicit.remove(&real);
+        }
     }
 
     /// The directory `path` lies in, made where it is missing.

@@ -417,6 +417,11 @@ fn entries_below_symlinks_of_lower_layers() {
         // The layer says the link again, and what lies below it.
         image(&[symlink("bin", "usr/bin"), file("bin/x", "x")]),
         image(&[symlink("sbin", "bin"), file("sbin/x", "x")]),
+        image(&[symlink("e", "d/e"), file("e/g/h", "h"), dir("e/g").mode(0o711)]),
+        vec![
+            [relative(), vec![dir("d/e/g").mode(0o700).owner(8, 8)]].concat(),
+            vec![symlink("e", "d/e"), file("e/g/h", "h"), dir("e/g").mode(0o711)],
+        ],
         image(&[symlink("new", "usr/new"), file("new/x", "x")]),
         // Through several layers, dangling, up and out.
         vec![
