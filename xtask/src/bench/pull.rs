@@ -259,7 +259,8 @@ fn podman(meter: &Meter, dir: &Path, reference: &str) -> anyhow::Result<Command>
     // Its locks would stay in the machine's shared memory.
     let config = dir.join("containers.conf");
     std::fs::write(&config, "[engine]\nlock_type = \"file\"\n")?;
-    let script = r#"mount --bind "$0/shared" /var/lib/containers && exec podman --root "$0/root" --runroot "$0/run" \
+    let script = r#"mount --bind "$0/shared" /var/lib/containers && mount -t tmpfs tmpfs /run \
+        && exec podman --root "$0/root" --runroot "$0/run" \
         --tmpdir "$0/libpod" --storage-driver overlay pull --quiet --tls-verify=false "$1""#;
     std::fs::create_dir_all("/var/lib/containers")?;
     let mut command = meter.command(Place::Peer, Path::new("/usr/bin/unshare"));
