@@ -67,7 +67,10 @@ impl Dirs {
         for name in ["work", "upper"] {
             let path = rw.join(name);
             let failed = |action| AssembleError::io(action, &path);
-            mkdirat(dirs.room(), name, Mode::RWXU).map_err(failed("create"))?;
+            match mkdirat(dirs.room(), name, Mode::RWXU) {
+                Err(Errno::EXIST) if dirs.own.is_some() => {}
+                made => made.map_err(failed("create"))?,
+            }
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let open = openat(dirs.room(), name, flags, Mode::empty()).map_err(failed("open"))?;
             root.set(open.as_fd()).map_err(failed("set the owner of"))?;

@@ -18,6 +18,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use rustix::fs::{Mode, mkdirat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
@@ -65,8 +66,8 @@ impl LoopFs {
         Ok(loopfs)
     }
 
-    /// A room in which at least `bytes` can be written, and at most a sixty-fourth or 1 MiB more: the root of an empty
-    /// filesystem that is attached nowhere.
+    /// A room in which at least `bytes` can be written, and at most a sixty-fourth or 1 MiB more: the root of a
+    /// filesystem that is attached nowhere and has the empty directories `upper` and `work`.
     pub(super) fn room(&self, bytes: u64) -> Result<OwnedFd, AssembleError> {
         let size = size(bytes);
         let template = self.template(size)?;
@@ -146,11 +147,17 @@ impl LoopFs {
             .and_then(|()| fsconfig_set_string(&fs, "errors", "remount-ro"))
             .and_then(|()| fsconfig_create(&fs))
             .and_then(|()| fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()));
-        configured.map_err(|errno| AssembleError::Mount {
+        let room = configured.map_err(|errno| AssembleError::Mount {
             step: "mount a filesystem of its own for the instance",
             message: messages(&fs),
             source: errno.into(),
-        })
+        })?;
+        // The first directories make the kernel read its maps, which a room made ahead then has in memory.
+        for name in ["work", "upper"] {
+            let step = "make directories in a filesystem of its own";
+            mkdirat(&room, name, Mode::RWXU).map_err(AssembleError::mounting(step))?;
+        }
+        Ok(room)
     }
 
     fn templates(&self) -> MutexGuard<'_, VecDeque<(u64, Arc<Template>)>> {
