@@ -13,6 +13,7 @@ mod image;
 mod killing;
 mod operator;
 mod private;
+mod pulling;
 mod running;
 mod stopping;
 mod world;
