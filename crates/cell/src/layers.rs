@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use base::{Report, Tasks};
 use futures_util::future::try_join_all;
-use image::{Credentials, Reference};
+use image::{Credentials, Reference, ResolveError};
 use model::{Compression, Digest, Layer};
-use rootfs::{LayerStore, Origin, UnpackError, UnpackLimits};
+use rootfs::{LayerInfo, LayerStore, Origin, UnpackError, UnpackLimits};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 use wire::v1;
@@ -19,6 +19,10 @@ use crate::outcome::Failure;
 const AT_ONCE: usize = 4;
 /// Entries of one layer; honest images stay far below.
 const MAX_ENTRIES: u64 = 2_000_000;
+/// How often one layer is fetched for one instance; each fetch has tries of its own at the registry.
+const MOST_TRIES: u32 = 3;
+/// How many times its packed size a layer takes on disk, about.
+const UNPACKED_SIZE: u64 = 4;
 
 /// Brings layers from registries into the store.
 #[derive(Clone)]
@@ -33,6 +37,12 @@ pub(crate) struct Fetcher {
 /// What is fetched once at a time: a layer from a repository. Fetches from other repositories do not wait for it, so
 /// that no tenant notices what another fetches.
 type Flight = (Digest, Origin);
+
+/// The right to fetch a layer, and one of the slots.
+type Held = Option<(
+    tokio::sync::OwnedMutexGuard<()>,
+    tokio::sync::OwnedSemaphorePermit,
+)>;
 
 /// Where an image's layers come from, and as whom.
 struct Source {
@@ -128,42 +138,77 @@ impl Fetcher {
     }
 
     async fn fetch(&self, source: &Source, layer: &Layer, disk_bytes: u64) -> Result<(), Failure> {
-        let Source {
-            reference, origin, ..
-        } = source;
-        let key = (layer.diff_id.clone(), origin.clone());
+        let key = (layer.diff_id.clone(), source.origin.clone());
         let flight = self.flight(&key).lock_owned().await;
-        if self.store.has(&layer.diff_id, origin) {
+        if self.store.has(&layer.diff_id, &source.origin) {
             return Ok(());
         }
-        let slot = self
-            .slots
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("it is never closed");
+        let slot = self.slots.clone().acquire_owned().await;
+        let mut held: Held = Some((flight, slot.expect("it is never closed")));
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let unpacked = self.try_fetch(source, layer, disk_bytes, &mut held).await?;
+            let Err(error) = unpacked else { break };
+            if tries >= MOST_TRIES || !self.may_pass(&error, layer).await {
+                return Err(unpack_failure(&source.reference, &error, disk_bytes));
+            }
+            info!(layer = %layer.diff_id, error = %Report(&error), "fetching a layer once more");
+        }
+        drop(held);
+        self.forget_flight(&key);
+        Ok(())
+    }
+
+    /// Fetches and unpacks once. `held` goes with the work, which goes on when nobody waits for it any more.
+    async fn try_fetch(
+        &self,
+        source: &Source,
+        layer: &Layer,
+        disk_bytes: u64,
+        held: &mut Held,
+    ) -> Result<Result<LayerInfo, UnpackError>, Failure> {
+        let reference = &source.reference;
         let blob = self
             .client
             .blob(reference, source.credentials.as_ref(), &layer.digest, layer.size)
             .await;
         let blob = blob.map_err(|error| pull_failure(reference, &error))?;
         info!(layer = %layer.diff_id, bytes = layer.size, image = %reference.name(), "fetching a layer");
-        let (store, layer, fetcher) = (self.store.clone(), layer.clone(), self.clone());
+        let (store, layer, origin) = (self.store.clone(), layer.clone(), source.origin.clone());
+        let guards = held.take();
         let work = tokio::task::spawn_blocking(move || {
             let limits = UnpackLimits {
                 max_bytes: disk_bytes,
                 max_entries: MAX_ENTRIES,
             };
-            let unpacked = store.unpack(&layer, &key.1, blob, limits);
-            drop((slot, flight));
-            fetcher.forget_flight(&key);
-            unpacked
+            (store.unpack(&layer, &origin, blob, limits), guards)
         });
         match work.await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(unpack_failure(reference, &error, disk_bytes)),
+            Ok((unpacked, guards)) => {
+                *held = guards;
+                Ok(unpacked)
+            }
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+    }
+
+    /// Whether another try may end better: unused layers have made room, or the bytes may come from elsewhere, as
+    /// after a mirror that gave wrong ones.
+    async fn may_pass(&self, error: &UnpackError, layer: &Layer) -> bool {
+        if let UnpackError::Read(cause) = error
+            && let Some(cause) = cause
+                .get_ref()
+                .and_then(|cause| cause.downcast_ref::<ResolveError>())
+        {
+            return cause.is_transient();
+        }
+        if !rootfs::lacks_room(error) {
+            return false;
+        }
+        let (store, bytes) = (self.store.clone(), layer.size.saturating_mul(UNPACKED_SIZE));
+        let made = tokio::task::spawn_blocking(move || store.make_room(bytes)).await;
+        matches!(made, Ok(Ok(removed)) if removed.layers > 0)
     }
 
     fn flight(&self, key: &Flight) -> Arc<tokio::sync::Mutex<()>> {
