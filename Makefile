@@ -34,3 +34,4 @@ fuzz: ## Strangers' bytes, SECONDS for each of TARGETS; what is found stays in f
 	  RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target fuzz/corpus/$$target fuzz/corpus-seeds/$$target \
 	    -- -max_total_time=$(SECONDS) -rss_limit_mb=512 -timeout=20 -print_final_stats=1 || exit 1; \
 	done
+	@rm -rf /dev/shm/slipway-fuzz-*
