@@ -7,6 +7,7 @@
 )]
 
 mod adoption;
+mod crowd;
 mod disk;
 mod failing;
 mod image;
