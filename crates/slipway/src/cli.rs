@@ -150,6 +150,16 @@ pub struct UpArgs {
     )]
     pub registry_mirror: Vec<String>,
 
+    /// Network that registries may have internal addresses in, such as 10.1.0.0/16; may be repeated. Hosts named by
+    /// another registry option, but for authorities, may have any
+    #[arg(
+        long,
+        env = "SLIPWAY_REGISTRY_ALLOW_ADDRESS",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub registry_allow_address: Vec<String>,
+
     /// PEM file with certificate authorities that every container finds in /etc/cf-system-certificates; may be repeated
     #[arg(
         long,

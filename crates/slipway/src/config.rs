@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use auth::Secret;
-use model::{Fallback, Mirror, RegistrySettings};
+use model::{AddressRules, Fallback, Mirror, RegistrySettings};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -106,6 +106,10 @@ impl Config {
                     .iter()
                     .map(|pair| mirror(pair))
                     .collect::<Result<_, _>>()?,
+                addresses: AddressRules {
+                    allow: args.registry_allow_address,
+                    deny: Vec::new(),
+                },
                 ..RegistrySettings::default()
             },
             trusted_certs: trusted_certs(&args.trusted_certs)?,
@@ -184,6 +188,7 @@ fn over(first: UpArgs, second: UpArgs) -> UpArgs {
         },
         insecure_registry: lists(first.insecure_registry, second.insecure_registry),
         registry_mirror: lists(first.registry_mirror, second.registry_mirror),
+        registry_allow_address: lists(first.registry_allow_address, second.registry_allow_address),
         trusted_certs: if first.trusted_certs.is_empty() {
             second.trusted_certs
         } else {

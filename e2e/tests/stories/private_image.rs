@@ -70,7 +70,8 @@ async fn a_registry_of_a_private_authority() -> anyhow::Result<()> {
     let registry = DockerRegistry::start(pki.registry()).await?;
     probe()?.push_by(&registry.pusher()?, "team/tls", "1").await?;
     let image = format!("{}/team/tls:1", registry.host());
-    let mut platform = Platform::start(&[]).await?;
+    // An internal address must be one the operator allows.
+    let mut platform = Platform::start(&["--registry-allow-address", "127.0.0.0/8"]).await?;
     let cf = Cf::built_in(platform.scratch())?;
     cf.at_home(&platform.api, "acme", "dev").await?;
     cf.run(&["enable-feature-flag", "diego_docker"]).await?;

@@ -25,7 +25,8 @@ impl Yard {
     pub async fn new(guard: &Guard) -> Self {
         let registry = DockerRegistry::start(guard).await.unwrap();
         let house = House::furnished(Options {
-            insecure: vec![registry.host()],
+            // Nobody listens on port 1.
+            insecure: vec![registry.host(), "127.0.0.1:1".to_owned()],
             ..Options::default()
         })
         .await;
@@ -204,6 +205,13 @@ async fn what_cannot_be_staged_says_why_and_what_to_do() {
 
     let refused = yard.ask("127.0.0.1:1/shop:1", None).await;
     assert!(yard.error(&refused).await.contains("cannot be reached"));
+    // An internal address that the operator has not named.
+    let internal = yard.ask("127.0.0.1:2/shop:1", None).await;
+    let error = yard.error(&internal).await;
+    assert!(
+        error.contains("127.0.0.1:2/shop") && error.contains("refused"),
+        "{error}"
+    );
     let wrong = yard.ask("UPPER/case", None).await;
     assert!(yard.error(&wrong).await.contains("Invalid image name"));
     let nothing = yard.ask_for("deleted").await;
