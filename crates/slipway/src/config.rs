@@ -67,6 +67,7 @@ impl Config {
 
     fn check(args: UpArgs, password: Option<String>) -> anyhow::Result<Self> {
         let https = https(&args)?;
+        let registry = registry(&args)?;
         let admin_password = admin_password(&args, password)?;
         let apps_domain = domain(
             "apps-domain",
@@ -93,25 +94,7 @@ impl Config {
             system_domain,
             apps_domain,
             admin_password,
-            registry: RegistrySettings {
-                default_registry: args.default_registry,
-                insecure: args.insecure_registry,
-                ca_certificates: args
-                    .registry_ca
-                    .iter()
-                    .map(|file| text(file, "registry-ca"))
-                    .collect::<Result<_, _>>()?,
-                mirrors: args
-                    .registry_mirror
-                    .iter()
-                    .map(|pair| mirror(pair))
-                    .collect::<Result<_, _>>()?,
-                addresses: AddressRules {
-                    allow: args.registry_allow_address,
-                    deny: Vec::new(),
-                },
-                ..RegistrySettings::default()
-            },
+            registry,
             trusted_certs: trusted_certs(&args.trusted_certs)?,
             container_network: args.container_network,
             memory_mb: args.memory_mb,
@@ -206,6 +189,23 @@ fn over(first: UpArgs, second: UpArgs) -> UpArgs {
 
 fn read(file: &Path, option: &str) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("cannot read --{option} {}", file.display()))
+}
+
+/// The registry options as a document.
+fn registry(args: &UpArgs) -> anyhow::Result<RegistrySettings> {
+    let bundles = args.registry_ca.iter().map(|file| text(file, "registry-ca"));
+    let mirrors = args.registry_mirror.iter().map(|pair| mirror(pair));
+    Ok(RegistrySettings {
+        default_registry: args.default_registry.clone(),
+        insecure: args.insecure_registry.clone(),
+        ca_certificates: bundles.collect::<Result<_, _>>()?,
+        mirrors: mirrors.collect::<Result<_, _>>()?,
+        addresses: AddressRules {
+            allow: args.registry_allow_address.clone(),
+            deny: Vec::new(),
+        },
+        ..RegistrySettings::default()
+    })
 }
 
 fn text(file: &Path, option: &str) -> anyhow::Result<String> {
