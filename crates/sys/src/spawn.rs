@@ -18,6 +18,8 @@ const PANICKED: i32 = 101;
 pub enum Namespaces {
     /// Those of its parent.
     Inherited,
+    /// New ones of these kinds.
+    New(UnshareFlags),
     /// New user, pid, mount, net, ipc and uts namespaces. The cgroup namespace is missing on purpose: its root is the
     /// cgroup its maker is in, so it is made by [`unshare_cgroup`] after the child was moved.
     Container,
@@ -27,6 +29,7 @@ impl Namespaces {
     fn flags(self) -> u64 {
         let flags = match self {
             Self::Inherited => 0,
+            Self::New(kinds) => return u64::from(kinds.bits()),
             Self::Container => {
                 libc::CLONE_NEWUSER
                     | libc::CLONE_NEWPID
