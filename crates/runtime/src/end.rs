@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base::Clock;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use tokio::net::UnixStream;
 
@@ -64,10 +65,14 @@ impl Inner {
         let Some(stream) = self.connect(id).await? else {
             return Ok(());
         };
-        let shim = peer(&stream).map_err(|source| Error::Connection {
-            id: id.to_owned(),
-            source,
-        })?;
+        let shim = match peer(&stream) {
+            // It has ended since, and was reaped.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(()),
+            found => found.map_err(|source| Error::Connection {
+                id: id.to_owned(),
+                source,
+            })?,
+        };
         let shim = Arc::new(shim);
         drop(stream);
         // Whether this is understood is seen by the shim's end.

@@ -21,14 +21,34 @@ impl Group<'_> {
     }
 }
 
+impl Group<'_> {
+    /// Process numbers in the group.
+    pub fn members(&self) -> Vec<i32> {
+        self.dir_of("pids")
+            .map(|(dir, _)| members(&dir))
+            .unwrap_or_default()
+    }
+
+    /// Sends every process in the group a signal, as they are found once.
+    pub fn signal_members(&self, number: i32) {
+        if let Some((dir, _)) = self.dir_of("pids") {
+            signal_members(&dir, number);
+        }
+    }
+}
+
 fn kill_members(dir: &Path) {
+    signal_members(dir, Signal::KILL.number());
+}
+
+fn signal_members(dir: &Path, number: i32) {
     for pid in members(dir) {
         let Some(pidfd) = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
             continue;
         };
         // The number may have passed to a stranger before the pidfd was made; then it is not listed any more.
         if members(dir).contains(&pid) {
-            drop(sys::exec::send_signal(pidfd.as_fd(), Signal::KILL.number()));
+            drop(sys::exec::send_signal(pidfd.as_fd(), number));
         }
     }
 }

@@ -15,6 +15,7 @@ mod call;
 mod command;
 mod container;
 
+pub(crate) use area::on_host;
 pub(crate) use command::exec;
 pub(crate) use container::{Container, named};
 

@@ -19,7 +19,7 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open, waitpid};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 use sys::spawn::Spawned;
 
-use super::program::Program;
+use super::program::{Program, Tie};
 use super::terminal::{self, Terminal};
 use super::{During, Failure, Stdio, become_root};
 use crate::account::{self, Account};
@@ -132,6 +132,7 @@ fn start(
     }
     enter(spec)?;
     become_root()?;
+    super::tie_to_parent()?;
     super::leave_keyring()?;
     let size = command.terminal;
     let process = process(spec, command, None)?;
@@ -139,13 +140,7 @@ fn start(
         Some(size) => {
             let root = account::open_root("/".as_ref())?;
             let Terminal { master, slave } = terminal::open(root.as_fd(), process.user.uid, Some(size))?;
-            let copy = || slave.try_clone().during("copy the terminal");
-            let stdio = Stdio {
-                stdin: copy()?,
-                stdout: copy()?,
-                stderr: slave,
-            };
-            (stdio, Some(master))
+            (Stdio::all(slave)?, Some(master))
         }
         None => (take(fds)?, None),
     };
@@ -154,7 +149,7 @@ fn start(
             hand_over(fd, process.user.uid, process.user.gid)?;
         }
     }
-    let child = Program::new(&process)?.spawn(filter.as_deref(), &stdio)?;
+    let child = Program::new(&process)?.spawn(filter.as_deref(), &stdio, Tie::ToParent)?;
     Ok((child, master))
 }
 

@@ -66,9 +66,19 @@ impl Stdio {
         [self.stdin.as_fd(), self.stdout.as_fd(), self.stderr.as_fd()]
     }
 
+    /// One for all three, such as a terminal.
+    pub(crate) fn all(terminal: OwnedFd) -> Result<Self, Failure> {
+        let copy = || terminal.try_clone().during("copy a descriptor");
+        Ok(Self {
+            stdin: copy()?,
+            stdout: copy()?,
+            stderr: terminal,
+        })
+    }
+
     /// Keeps the numbers 0 to 2 from being given to anything else in pid 1: it holds the dead end of the program's
     /// input there.
-    fn occupy_standard(&self) -> Result<(), rustix::io::Errno> {
+    pub(crate) fn occupy_standard(&self) -> Result<(), rustix::io::Errno> {
         rustix::stdio::dup2_stdin(&self.stdin)?;
         rustix::stdio::dup2_stdout(&self.stdin)?;
         rustix::stdio::dup2_stderr(&self.stdin)
@@ -114,6 +124,7 @@ impl Init<'_> {
         rustix::thread::set_name(c"init").during("set the process name")?;
         mounts::attach_root(&self.trees)?;
         become_root()?;
+        tie_to_parent()?;
         sys::spawn::unshare_cgroup().during("make the cgroup namespace")?;
         mounts::build(self.spec, &self.trees, self.hierarchies, |_| Ok(()))?;
         drop(self.trees);
@@ -128,7 +139,7 @@ impl Init<'_> {
         }
         channel::send(self.control.as_fd(), &FromInit::Ready, None).during("report to the shim")?;
         expect(self.control.as_fd(), &ToInit::Start)?;
-        let app = program.spawn(self.filter, &self.stdio)?;
+        let app = program.spawn(self.filter, &self.stdio, program::Tie::ToParent)?;
         drop(self.stdio);
         rights::give_up_all(self.filter)?;
         set_dumpable_behavior(DumpableBehavior::NotDumpable).during("stay untraceable")?;
@@ -137,6 +148,11 @@ impl Init<'_> {
         drop(app.pidfd);
         reap(app.pid, self.control.as_fd())
     }
+}
+
+/// Ends the caller when its parent ends. Changing ids resets this.
+pub(crate) fn tie_to_parent() -> Result<(), Failure> {
+    set_parent_process_death_signal(Some(RawSignal::KILL)).during("tie the container to its shim")
 }
 
 /// Sets the names of the uts namespace.
@@ -160,21 +176,20 @@ pub(crate) fn leave_keyring() -> Result<(), Failure> {
 }
 
 /// Waits for the shim's next word. Its death ends this process at the latest here.
-fn expect(control: BorrowedFd<'_>, wanted: &ToInit) -> Result<(), Failure> {
+pub(crate) fn expect(control: BorrowedFd<'_>, wanted: &ToInit) -> Result<(), Failure> {
     match channel::receive_order(control).during("hear from the shim")? {
         Some(order) if order == *wanted => Ok(()),
         _ => Err(Failure::refused("the shim went away")),
     }
 }
 
-/// Id 0 inside, with every right over the new namespaces; untraceable; dies with the shim.
+/// Id 0 inside, with every right over the new namespaces; untraceable.
 pub(crate) fn become_root() -> Result<(), Failure> {
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).during("become group 0 inside")?;
     set_thread_groups(&[]).during("drop the host's groups")?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).during("become user 0 inside")?;
-    // Changing ids resets both of these.
+    // Changing ids resets this.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).during("become untraceable")?;
-    set_parent_process_death_signal(Some(RawSignal::KILL)).during("tie the container to its shim")?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     Ok(())
 }

@@ -61,12 +61,12 @@ impl<'a> Program<'a> {
     ///
     /// # Errors
     /// The reason why it could not be run, for the app's developer.
-    pub fn spawn(&self, filter: Option<&[Instruction]>, stdio: &Stdio) -> Result<Spawned, Failure> {
+    pub fn spawn(&self, filter: Option<&[Instruction]>, stdio: &Stdio, tie: Tie) -> Result<Spawned, Failure> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).during("make a pipe")?;
         let mut keep = stdio.fds().map(|fd| fd.as_raw_fd()).to_vec();
         keep.push(writer.as_raw_fd());
         let child = spawn(Namespaces::Inherited, &keep, || {
-            self.child(filter, stdio, &writer)
+            self.child(filter, stdio, (&writer, tie))
         });
         let child = child.during("start a process")?;
         drop(writer);
@@ -83,8 +83,8 @@ impl<'a> Program<'a> {
     }
 
     /// Becomes the program, or reports why not.
-    fn child(&self, filter: Option<&[Instruction]>, stdio: &Stdio, report: &OwnedFd) -> i32 {
-        let failure = match self.become_program(filter, stdio, Tie::ToParent) {
+    fn child(&self, filter: Option<&[Instruction]>, stdio: &Stdio, (report, tie): (&OwnedFd, Tie)) -> i32 {
+        let failure = match self.become_program(filter, stdio, tie) {
             Ok(never) => match never {},
             Err(failure) => failure,
         };

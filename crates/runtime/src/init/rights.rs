@@ -1,5 +1,6 @@
 //! Giving up what a process may do.
 
+use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, Gid, Uid, capability_is_in_bounding_set, clear_ambient_capability_set,
     configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
@@ -41,10 +42,14 @@ pub(super) fn become_user(process: &Process, filter: Option<&[Instruction]>) -> 
     set_keep_capabilities(!sets.permitted.is_empty()).during("keep the capabilities")?;
     set_thread_res_uid(uid, uid, uid).during(format!("become user {}", user.uid))?;
     set_capabilities(None, sets).during("limit the capabilities")?;
-    ambient
-        .iter()
-        .try_for_each(|one| configure_capability_in_ambient_set(one, true))
-        .during("set the ambient capabilities")
+    for one in ambient.iter() {
+        match configure_capability_in_ambient_set(one, true) {
+            // Not permitted or not inheritable: what cannot be granted must not fail (config.md, "capabilities").
+            Err(Errno::PERM) => {}
+            set => set.during("set the ambient capabilities")?,
+        }
+    }
+    Ok(())
 }
 
 /// Leaves the caller without any right, under `filter`.

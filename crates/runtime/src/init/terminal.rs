@@ -1,9 +1,12 @@
 //! Pseudo terminals of the container's own devpts.
 
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat, fstatfs, major, minor, openat};
 use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -65,6 +68,17 @@ pub(crate) fn resize(master: BorrowedFd<'_>, size: ConsoleSize) -> rustix::io::R
         ws_ypixel: 0,
     };
     tcsetwinsize(master, size)
+}
+
+/// Sends the master over a socket, as the specification's console sockets have it.
+pub(crate) fn send(to: BorrowedFd<'_>, master: &OwnedFd) -> Result<(), Failure> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [master.as_fd()];
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let name = IoSlice::new(b"/dev/ptmx");
+    sendmsg(to, &[name], &mut control, SendFlags::NOSIGNAL).during("send the terminal")?;
+    Ok(())
 }
 
 /// Shows the terminal as /dev/console. What is mounted is the very node behind the slave.

@@ -32,7 +32,7 @@ pub fn resources(spec: &ContainerSpec, own_pids: u64) -> Resources {
     }
 }
 
-/// Deny all; then making any node, and using null, full, zero, random, urandom, tty, ptmx and pty slaves.
+/// Deny all; then making any node, and using those every container has.
 fn devices() -> Vec<Device> {
     let rule = |allow, kind: &str, major: Option<i64>, minor: Option<i64>, access: &str| Device {
         allow,
@@ -46,9 +46,23 @@ fn devices() -> Vec<Device> {
         rule(true, "c", None, None, "m"),
         rule(true, "b", None, None, "m"),
     ];
+    rules.extend(usual_devices());
+    rules
+}
+
+/// Using null, full, zero, random, urandom, tty, ptmx and pty slaves.
+pub fn usual_devices() -> Vec<Device> {
+    let rule = |major: i64, minor: Option<i64>| Device {
+        allow: true,
+        kind: "c".to_owned(),
+        major: Some(major),
+        minor,
+        access: "rwm".to_owned(),
+    };
+    let mut rules = Vec::new();
     for (major, minor) in [(1, 3), (1, 7), (1, 5), (1, 8), (1, 9), (5, 0), (5, 2)] {
-        rules.push(rule(true, "c", Some(major), Some(minor), "rwm"));
+        rules.push(rule(major, Some(minor)));
     }
-    rules.push(rule(true, "c", Some(136), None, "rwm"));
+    rules.push(rule(136, None));
     rules
 }

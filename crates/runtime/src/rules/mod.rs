@@ -22,6 +22,7 @@ mod user;
 
 pub use capabilities::with_bounding;
 pub use env::{with_defaults as environment_with_defaults, without as environment_without};
+pub use limits::usual_devices;
 pub use user::mappings;
 
 /// The annotation in which bundles of earlier versions hold the user as asked for: they have no ids in `process.user`.

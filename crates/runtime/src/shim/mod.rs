@@ -31,6 +31,8 @@ mod finish;
 mod output;
 mod setup;
 
+pub(crate) use setup::{await_ready, write_map};
+
 /// The group of all shims: apart from the daemon's, so that stopping the daemon's group spares them.
 pub(crate) const SHIMS: &str = "_shims";
 

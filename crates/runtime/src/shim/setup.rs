@@ -94,7 +94,7 @@ fn bring_up(init: &Spawned, control: &OwnedFd, spec: &Spec, cgroups: &Cgroups) -
     await_ready(control)
 }
 
-fn await_ready(control: &OwnedFd) -> Result<(), Failure> {
+pub(crate) fn await_ready(control: &OwnedFd) -> Result<(), Failure> {
     loop {
         let mut fds = [PollFd::new(control, PollFlags::IN)];
         match poll(&mut fds, Some(&READY_WITHIN)) {

@@ -6,6 +6,7 @@ mod exec;
 mod inside;
 mod lifecycle;
 mod limits;
+mod oci_cli;
 mod output;
 mod refusals;
 mod suite;
