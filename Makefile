@@ -19,6 +19,7 @@ deps-test:
 lint: ## What the tests do not see: formatting and clippy
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTFLAGS='--cfg fuzzing' cargo check --manifest-path fuzz/Cargo.toml --target-dir $${CARGO_TARGET_DIR:-target}/fuzz
 
 fmt:
 	cargo fmt --all

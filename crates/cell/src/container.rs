@@ -43,7 +43,9 @@ pub(crate) async fn build(host: &Arc<Host>, instance: &Arc<Instance>) -> Result<
     let spec = container_spec(host, instance, address).map_err(Failure::app)?;
     let pid = match host.runtime.create(&spec).await {
         Ok(pid) => pid,
-        Err(error @ runtime::Error::Invalid { .. }) => return Err(Failure::app(Report(&error).to_string())),
+        Err(error @ (runtime::Error::Invalid { .. } | runtime::Error::Start { .. })) => {
+            return Err(Failure::app(Report(&error).to_string()));
+        }
         Err(error) => return Err(platform(&error)),
     };
     reattach(host, instance.guid(), pid)

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use base::{Clock, Tasks};
 use network::Network;
 use rootfs::{LayerStore, Quota, Rootfs, Unpacker};
-use runtime::Runtime;
+use runtime::{OciRuntime, Runtime};
 use tracing::{info, warn};
 use wire::LogSink;
 
@@ -73,6 +73,10 @@ impl Host {
             cgroup_root: format!("slipway-{}", settings.tag),
             shim_command: settings.shim_command.clone(),
         })?;
+        let runtime = match &settings.oci_runtime {
+            Some(program) => runtime.using(OciRuntime::External(program.clone()))?,
+            None => runtime,
+        };
         let network = Network::open(network::Settings {
             tag: settings.tag.clone(),
             cidr: settings.container_cidr,

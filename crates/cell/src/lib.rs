@@ -47,7 +47,7 @@ mod upkeep;
 pub use cell::Cell;
 pub use error::CellError;
 pub use images::ImageRecord;
-pub use machine::{container_network, probe, shim_main, unpack_main};
+pub use machine::{command_main, container_network, probe, shim_main, unpack_main};
 pub use network::Cidr;
 pub use rootfs::DiskQuota;
 pub use service::Service;

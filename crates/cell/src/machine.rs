@@ -5,7 +5,7 @@ use std::str::FromStr;
 use network::Cidr;
 
 pub use rootfs::unpack_main;
-pub use runtime::shim_main;
+pub use runtime::{command_main, shim_main};
 
 use crate::CellError;
 

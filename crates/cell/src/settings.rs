@@ -31,6 +31,8 @@ pub struct Settings {
     pub image: image::Settings,
     /// Certificate authorities that every container finds in `/etc/cf-system-certificates`, PEM, one an entry.
     pub trusted_certificates: Vec<String>,
+    /// OCI runtime that makes new containers; `None`: the built-in one.
+    pub oci_runtime: Option<PathBuf>,
     /// Runs [`runtime::shim_main`] with what is appended: `["/proc/self/exe", "shim"]` for a binary that is its own.
     pub shim_command: Vec<OsString>,
     /// Runs [`rootfs::unpack_main`] with what is appended: `["/proc/self/exe", "unpack"]` likewise.

@@ -186,6 +186,18 @@ pub struct UpArgs {
     #[arg(long, env = "SLIPWAY_MAXIMUM_DISK_MB", value_name = "MIB")]
     pub maximum_disk_mb: Option<u32>,
 
+    /// What bounds the disk of apps: auto, btrfs, loop or none [default: auto, the first that works]
+    #[arg(long, env = "SLIPWAY_DISK_QUOTA", value_name = "DRIVER")]
+    pub disk_quota: Option<String>,
+
+    /// Most disk that cached image layers may take, MiB; those in use always stay [default: until the disk is 85 % full]
+    #[arg(long, env = "SLIPWAY_IMAGE_STORE_MB", value_name = "MIB")]
+    pub image_store_mb: Option<u64>,
+
+    /// OCI runtime that makes containers, such as /usr/bin/crun [default: the built-in one]
+    #[arg(long, env = "SLIPWAY_OCI_RUNTIME", value_name = "PATH")]
+    pub oci_runtime: Option<PathBuf>,
+
     /// Stop the apps when the platform is stopped, instead of leaving them running
     #[arg(long, env = "SLIPWAY_STOP_APPS")]
     pub stop_apps: bool,

@@ -29,6 +29,9 @@ pub struct Config {
     pub container_network: Option<String>,
     pub memory_mb: Option<u64>,
     pub maximum_disk_mb: u32,
+    pub disk_quota: cell::DiskQuota,
+    pub image_store_mb: Option<u64>,
+    pub oci_runtime: Option<PathBuf>,
     pub at_stop: AtStop,
     pub log_filter: String,
     pub log_format: base::LogFormat,
@@ -99,6 +102,9 @@ impl Config {
             container_network: args.container_network,
             memory_mb: args.memory_mb,
             maximum_disk_mb: args.maximum_disk_mb.unwrap_or(2048).max(1),
+            disk_quota: disk_quota(args.disk_quota.as_deref().unwrap_or("auto"))?,
+            image_store_mb: args.image_store_mb,
+            oci_runtime: args.oci_runtime,
             at_stop: if args.stop_apps {
                 AtStop::StopApps
             } else {
@@ -112,6 +118,16 @@ impl Config {
             },
         })
     }
+}
+
+fn disk_quota(name: &str) -> anyhow::Result<cell::DiskQuota> {
+    Ok(match name {
+        "auto" => cell::DiskQuota::Auto,
+        "btrfs" => cell::DiskQuota::Btrfs,
+        "loop" => cell::DiskQuota::Loop,
+        "none" => cell::DiskQuota::None,
+        _ => bail!("--disk-quota {name:?} is no driver; give auto, btrfs, loop or none"),
+    })
 }
 
 fn https(args: &UpArgs) -> anyhow::Result<Option<Https>> {
@@ -181,6 +197,9 @@ fn over(first: UpArgs, second: UpArgs) -> UpArgs {
         container_network: first.container_network.or(second.container_network),
         memory_mb: first.memory_mb.or(second.memory_mb),
         maximum_disk_mb: first.maximum_disk_mb.or(second.maximum_disk_mb),
+        disk_quota: first.disk_quota.or(second.disk_quota),
+        image_store_mb: first.image_store_mb.or(second.image_store_mb),
+        oci_runtime: first.oci_runtime.or(second.oci_runtime),
         stop_apps: first.stop_apps || second.stop_apps,
         log: first.log.or(second.log),
         log_json: first.log_json || second.log_json,

@@ -64,6 +64,7 @@ fn remove_apps(data: &DataDir) -> anyhow::Result<()> {
             collection: cell::Collection::default(),
             image: image::Settings::default(),
             trusted_certificates: Vec::new(),
+            oci_runtime: None,
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
             unpack_command: vec!["/proc/self/exe".into(), "unpack".into()],
             clock: std::sync::Arc::new(base::SystemClock),

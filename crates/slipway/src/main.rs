@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     match args.get(1).map(String::as_str) {
         Some("shim") => cell::shim_main(rest()),
         Some("unpack") => cell::unpack_main(rest()),
+        Some("runtime") => cell::command_main(&["slipway", "runtime"], rest()),
         _ => {}
     }
     if rustls::crypto::aws_lc_rs::default_provider()

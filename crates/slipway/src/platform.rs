@@ -184,10 +184,14 @@ async fn start_cell(
                 memory_mb: config.memory_mb,
                 ..cell::Capacity::default()
             },
-            disk_quota: cell::DiskQuota::Auto,
-            collection: cell::Collection::default(),
+            disk_quota: config.disk_quota,
+            collection: cell::Collection {
+                image_store_mb: config.image_store_mb,
+                ..cell::Collection::default()
+            },
             image: image.clone(),
             trusted_certificates: config.trusted_certs.clone(),
+            oci_runtime: config.oci_runtime.clone(),
             shim_command: vec!["/proc/self/exe".into(), "shim".into()],
             unpack_command: vec!["/proc/self/exe".into(), "unpack".into()],
             clock: clock.clone(),

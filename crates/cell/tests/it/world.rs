@@ -456,6 +456,7 @@ impl Place {
             container_cidr: self.cidr.parse().expect("a range"),
             capacity,
             disk_quota: DiskQuota::Auto,
+            oci_runtime: None,
             collection: self.collection,
             trusted_certificates: vec![TRUSTED.to_owned()],
             image: image::Settings {
