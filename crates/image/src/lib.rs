@@ -36,7 +36,6 @@ mod mirror;
 mod platform;
 pub mod policy;
 mod probe;
-mod prove;
 mod proxies;
 mod reference;
 mod resolve;

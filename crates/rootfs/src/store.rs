@@ -234,7 +234,7 @@ impl LayerStore {
         all.into_iter().map(describe).collect()
     }
 
-    /// Keeps these layers from [`Self::remove_unused`] until the pin is dropped. Take it before asking [`Self::has`]
+    /// Keeps these layers from [`Self::remove`] until the pin is dropped. Take it before asking [`Self::has`]
     /// and hold it while an instance may use the layers.
     pub fn pin(&self, layers: &[Digest]) -> Pin {
         let mut index = self.index();

@@ -1,6 +1,6 @@
 //! Upkeep of the store: the sweep when it is opened, durability, collection of unused layers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -116,25 +116,6 @@ impl LayerStore {
         for layer in self.idle() {
             if removed.bytes >= bytes {
                 break;
-            }
-            if let Some(bytes) = self.remove(&layer.diff_id)? {
-                removed.layers += 1;
-                removed.bytes += bytes;
-            }
-        }
-        Ok(removed)
-    }
-
-    /// Removes every layer that is neither in `keep` nor pinned: the caller keeps what running and wanted instances
-    /// use. Deleting right before unpacking is slow on ext4; call it when nothing is being fetched.
-    ///
-    /// # Errors
-    /// The system's. What was not deleted to the end is deleted when the store is opened next.
-    pub fn remove_unused(&self, keep: &HashSet<Digest>) -> Result<Removed, StoreError> {
-        let mut removed = Removed::default();
-        for layer in self.idle() {
-            if keep.contains(&layer.diff_id) {
-                continue;
             }
             if let Some(bytes) = self.remove(&layer.diff_id)? {
                 removed.layers += 1;

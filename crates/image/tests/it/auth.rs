@@ -159,29 +159,3 @@ async fn a_token_server_without_tls_gets_nothing_unless_listed() {
     assert!(error.to_string().contains(&tokens.host), "{error}");
     assert_eq!((issued.load(Ordering::SeqCst), tokens.asked().len()), (0, 0));
 }
-
-#[tokio::test]
-async fn a_registry_vouches_for_a_blob_without_sending_it() {
-    let guard = Guard::password("u", "p");
-    let registry = DockerRegistry::start(&guard).await.unwrap();
-    let host = registry.host();
-    let bytes = noise(16, 5000);
-    registry.pusher().unwrap().blob("app", &bytes).await.unwrap();
-    let client = client(&[&host]);
-    let id = crate::digest(&bytes);
-    let image = reference(&format!("{host}/app"));
-    let user = credentials("u", "p");
-    client.prove(&image, Some(&user), &id).await.unwrap();
-    for (image, user, kind) in [
-        (&image, None, ErrorKind::Unauthorized),
-        (&image, Some(credentials("u", "q")), ErrorKind::Unauthorized),
-        (
-            &reference(&format!("{host}/other")),
-            Some(user),
-            ErrorKind::NotFound,
-        ),
-    ] {
-        let error = client.prove(image, user.as_ref(), &id).await.unwrap_err();
-        assert_eq!(error.kind(), kind, "{error}");
-    }
-}

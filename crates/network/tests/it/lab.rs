@@ -23,6 +23,8 @@ pub fn on_a_fresh_host(test: impl FnOnce(&Lab) + Send) {
         let thread = scope.spawn(|| {
             sys::netns::unshare().expect("tests run as root");
             ip("link set lo up");
+            // A new namespace takes this from the machine, where others may have switched it on.
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
             let directory = tempfile::tempdir().unwrap();
             test(&Lab { directory });
         });
