@@ -18,7 +18,7 @@ use rootfs::{LayerStore, Origin, UnpackLimits, Unpacker};
 use tokio::sync::Semaphore;
 
 /// As a cell has it.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 const LIMITS: UnpackLimits = UnpackLimits {
     max_bytes: 8 << 30,
     max_entries: 2_000_000,

@@ -16,7 +16,7 @@ use wire::v1;
 use crate::outcome::Failure;
 
 /// Layers fetched and unpacked at the same time, over all instances.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 /// Entries of one layer; honest images stay far below.
 const MAX_ENTRIES: u64 = 2_000_000;
 /// How often one layer is fetched for one instance; each fetch has tries of its own at the registry.
