@@ -272,7 +272,7 @@ fn podman(meter: &Meter, dir: &Path, reference: &str) -> anyhow::Result<Command>
 
 /// All layers, as many at a time as there are CPUs, each into a directory of its own.
 fn gunzip_tar<'a>(meter: &Meter, dir: &Path, layers: impl Iterator<Item = &'a Path>) -> Command {
-    let one = r#"d=$(mktemp -d "$0/XXXXXX") && libdeflate-gunzip -c "$1" | tar -x -C "$d""#;
+    let one = r#"d=$(mktemp -d -p "$0") && libdeflate-gunzip -c "$1" | tar -x -C "$d""#;
     let script =
         r#"cpus=$1 one=$2; shift 2; printf '%s\0' "$@" | xargs -0 -n 1 -P "$cpus" /bin/sh -c "$one" "$0""#;
     let mut command = meter.command(Place::Peer, Path::new("/bin/sh"));
